@@ -1,0 +1,1 @@
+"""What holds the apps together: settings, servers, processes, URLs."""

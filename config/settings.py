@@ -1,0 +1,213 @@
+"""
+Every setting of Gridhook, read once from the environment.
+
+Each is `NAME` or `NAME_FILE`; docs/reference/settings.md has a line for each, and
+`config/checks.py` says what is wrong with one and what to do about it.
+"""
+
+from typing import Any
+
+from django.urls import reverse_lazy
+from psycopg.conninfo import conninfo_to_dict
+
+from config import environment as env
+
+VERSION = "0.1.0"
+BASE_DIR = env.ROOT
+VAR = env.var_directory()
+
+# --- Secrets -----------------------------------------------------------------
+SECRET_KEY = env.stored_key("GRIDHOOK_SECRET_KEY", "secret_key")
+#: `id:base64 key of 32 bytes`, comma-separated; the first one encrypts.
+ENCRYPTION_KEYS = env.stored_key("GRIDHOOK_ENCRYPTION_KEYS", "encryption_keys")
+
+# --- Addresses ---------------------------------------------------------------
+BIND = env.text("GRIDHOOK_BIND", "127.0.0.1")
+LISTENER_PORT = env.integer("GRIDHOOK_LISTENER_PORT", 8080)
+CONSOLE_PORT = env.integer("GRIDHOOK_CONSOLE_PORT", 8000)
+TLS_CERT = env.text("GRIDHOOK_TLS_CERT")
+TLS_KEY = env.text("GRIDHOOK_TLS_KEY")
+_SCHEME = "https" if TLS_CERT else "http"
+#: What devices are told to call; set it when a proxy stands in front.
+LISTENER_URL = env.text("GRIDHOOK_LISTENER_URL", f"{_SCHEME}://{BIND}:{LISTENER_PORT}")
+CONSOLE_URL = env.text("GRIDHOOK_CONSOLE_URL", f"http://{BIND}:{CONSOLE_PORT}")
+ALLOWED_HOSTS = env.items("GRIDHOOK_ALLOWED_HOSTS", f"{BIND},localhost,127.0.0.1,[::1]")
+CSRF_TRUSTED_ORIGINS = [CONSOLE_URL]
+TRUSTED_PROXIES = env.items("GRIDHOOK_TRUSTED_PROXIES")
+CALLBACK_ALLOW_CIDRS = env.items("GRIDHOOK_CALLBACK_ALLOW_CIDRS")
+
+# --- Bounds ------------------------------------------------------------------
+BODY_LIMIT_BYTES = 10 * 1024 * 1024
+#: Bodies that one listener process may hold before it answers 503.
+LISTENER_INFLIGHT_BYTES = env.integer("GRIDHOOK_INFLIGHT_BYTES", 64 * 1024 * 1024)
+#: Callbacks that one listener process may hold before it answers 503.
+LISTENER_QUEUE_LENGTH = env.integer("GRIDHOOK_QUEUE_LENGTH", 4096)
+#: Callbacks that are committed together at most.
+LISTENER_BATCH_SIZE = env.integer("GRIDHOOK_BATCH_SIZE", 256)
+#: Seconds that a device waits at most before it is told 503.
+LISTENER_DEADLINE_S = env.integer("GRIDHOOK_LISTENER_DEADLINE_S", 4)
+PROCESSING_BATCH_SIZE = env.integer("GRIDHOOK_PROCESSING_BATCH_SIZE", 500)
+LEDGER_RETENTION_DAYS = env.integer("GRIDHOOK_LEDGER_RETENTION_DAYS", 400)
+BODY_RETENTION_DAYS = env.integer("GRIDHOOK_BODY_RETENTION_DAYS", 90)
+
+# --- Delivery ----------------------------------------------------------------
+_SCHEDULE = "5,300,1800,7200,18000,36000,50400,72000,86400"
+RETRY_SCHEDULE_S = [
+    float(pause) for pause in env.items("GRIDHOOK_RETRY_SCHEDULE_S", _SCHEDULE)
+]
+DELIVERY_TIMEOUT_S = 15
+DELIVERY_LEASE_S = env.integer("GRIDHOOK_DELIVERY_LEASE_S", 60)
+RESPONSE_LIMIT_BYTES = 64 * 1024
+#: The largest part of a receiver's reply that the attempt log keeps.
+RESPONSE_EXCERPT_BYTES = 2048
+
+# --- Database ----------------------------------------------------------------
+DATABASE_URL = env.text("DATABASE_URL") or env.running_server("database_url")
+APP_ROLE = "gridhook_app"
+PIPELINE_ROLE = "gridhook_pipeline"
+_GUARDS = (
+    "-c lock_timeout=5s -c statement_timeout=30s "
+    "-c idle_in_transaction_session_timeout=60s"
+)
+
+
+def _connection(*, options: str, **extra: Any) -> dict[str, Any]:
+    parts: dict[str, Any] = conninfo_to_dict(DATABASE_URL) if DATABASE_URL else {}
+    given = parts.pop("options", "")
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": parts.pop("dbname", "gridhook"),
+        "USER": parts.pop("user", ""),
+        "PASSWORD": parts.pop("password", ""),
+        "HOST": parts.pop("host", ""),
+        "PORT": parts.pop("port", ""),
+        "OPTIONS": {"options": f"{given} {options}".strip(), **parts},
+        "CONN_HEALTH_CHECKS": True,
+        **extra,
+    }
+
+
+#: `default` is the application's role, walled by row-level security; `owner` is for
+#: migrations alone. Listener and workers take the pipeline role through
+#: `tenants.database.pipeline`.
+DATABASES = {
+    "default": _connection(options=f"-c role={APP_ROLE} {_GUARDS}", CONN_MAX_AGE=60),
+    "owner": _connection(options=""),
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Background work ---------------------------------------------------------
+BROKER_URL = (
+    env.text("BROKER_URL")
+    or env.running_server("broker_url")
+    or "redis://127.0.0.1:6379/0"
+)
+#: Seconds between the sweeps that find work whose bell was lost.
+SWEEP_INTERVAL_S = env.integer("GRIDHOOK_SWEEP_INTERVAL_S", 5)
+
+# --- Django ------------------------------------------------------------------
+DEBUG = False
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+AUTH_USER_MODEL = "tenants.User"
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-gb"
+STATIC_URL = "/static/"
+STATIC_ROOT = VAR / "static"
+WHITENOISE_USE_FINDERS = True
+LOGIN_URL = reverse_lazy("admin:login")
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = CONSOLE_URL.startswith("https://")
+X_FRAME_OPTIONS = "DENY"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
+
+INSTALLED_APPS = [
+    "config",
+    "billing",
+    "ingest",
+    "subscriptions",
+    "tenants",
+    "unfold",
+    "unfold.contrib.filters",
+    "unfold.contrib.forms",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "tenants.middleware.TenantMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+    )
+]
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["tenants.authentication.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["tenants.permissions.RolePermission"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PAGINATION_CLASS": "tenants.pagination.NewestFirst",
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "tenants.api_errors.problem_response",
+    "PAGE_SIZE": 50,
+    "COERCE_DECIMAL_TO_STRING": True,
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Gridhook API",
+    "VERSION": "1",
+    "DESCRIPTION": "Sources, callbacks, usage, endpoints, deliveries and bills.",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+}
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {
+        "handlers": ["stderr"],
+        "level": env.text("GRIDHOOK_LOG_LEVEL", "WARNING"),
+    },
+}

@@ -1,0 +1,67 @@
+"""Fixtures that every app's tests share: tenants, and the people around them."""
+
+from collections.abc import Generator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
+from django.db import connections
+from django.test import override_settings
+from pytest_django import DjangoDbBlocker
+
+from tenants.actors import Actor, operator
+from tenants.models import Tenant
+from tenants.services import NewTenant, create_tenant
+
+
+class QuickHasher(PBKDF2PasswordHasher):
+    """The product's own hasher with fewer rounds: what it writes, the console reads."""
+
+    iterations = 1_000
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _database(django_db_blocker: DjangoDbBlocker) -> Generator[None, Any, None]:
+    """Let every test use the run's own servers; nothing is mocked, nothing cleaned."""
+    with (
+        django_db_blocker.unblock(),
+        override_settings(PASSWORD_HASHERS=["conftest.QuickHasher"]),
+    ):
+        yield
+        connections.close_all()
+
+
+def make_tenant(timezone: str = "Europe/Brussels", currency: str = "EUR") -> NewTenant:
+    """Create a tenant that no other test knows."""
+    slug = f"t{uuid4().hex[:12]}"
+    return create_tenant(
+        slug=slug,
+        timezone=timezone,
+        currency=currency,
+        admin_email=f"admin@{slug}.example",
+    )
+
+
+@pytest.fixture
+def new_tenant() -> NewTenant:
+    """The owner: a tenant with its first admin and key."""
+    return make_tenant()
+
+
+@pytest.fixture
+def tenant(new_tenant: NewTenant) -> Tenant:
+    """The owner's tenant."""
+    return new_tenant.tenant
+
+
+@pytest.fixture
+def actor(tenant: Tenant) -> Actor:
+    """Whoever acts for the owner."""
+    return operator(tenant)
+
+
+@pytest.fixture
+def stranger() -> NewTenant:
+    """Another tenant, which must see nothing of the first."""
+    return make_tenant()

@@ -1,0 +1,91 @@
+"""
+Which role a piece of code speaks to Postgres with, and for which tenant.
+
+Console and API: `acting_for`, the application's role, one tenant per transaction.
+Listener and workers: `pipeline`, a role with the few grants that the lane needs.
+Source: docs/explanation/tenancy.md
+"""
+
+import atexit
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, Protocol
+
+from django.conf import settings
+from django.db import connection, transaction
+from psycopg import Connection
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import TupleRow
+from psycopg_pool import ConnectionPool
+
+from tenants.models import Tenant
+
+
+class Cursor(Protocol):
+    """What services need of a cursor: Django's and psycopg's both have it."""
+
+    @property
+    def rowcount(self) -> int:
+        """The number of rows that the last statement touched."""
+
+    def execute(self, query: Any, params: Any = None) -> Any:
+        """Run one statement."""
+
+    def fetchone(self) -> Any:
+        """Return the next row."""
+
+    def fetchall(self) -> list[Any]:
+        """Return the rows that are left."""
+
+
+def enter_tenant(tenant_id: int) -> None:
+    """Set the tenant of the transaction that is open; it ends with it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('app.tenant', %s, true)", [str(tenant_id)])
+
+
+@contextmanager
+def acting_for(tenant: Tenant | int) -> Generator[None, None, None]:
+    """Open a transaction in which only this tenant's rows exist."""
+    tenant_id = tenant if isinstance(tenant, int) else tenant.pk
+    with transaction.atomic():
+        enter_tenant(tenant_id)
+        yield
+
+
+def pipeline_conninfo(application: str = "gridhook") -> str:
+    """Return how listener and workers connect."""
+    parts: dict[str, Any] = (
+        conninfo_to_dict(settings.DATABASE_URL) if settings.DATABASE_URL else {}
+    )
+    options = (
+        f"-c role={settings.PIPELINE_ROLE} -c lock_timeout=5s "
+        f"-c statement_timeout=30s -c idle_in_transaction_session_timeout=60s"
+    )
+    parts["options"] = f"{parts.get('options', '')} {options}".strip()
+    parts["application_name"] = application
+    parts.setdefault("connect_timeout", 5)
+    return make_conninfo(**parts)
+
+
+@lru_cache(maxsize=1)
+def _pool(conninfo: str) -> ConnectionPool[Connection[TupleRow]]:
+    pool = ConnectionPool(
+        conninfo,
+        min_size=0,
+        max_size=4,
+        timeout=10,
+        max_idle=60,
+        check=ConnectionPool.check_connection,
+        open=True,
+    )
+    atexit.register(pool.close)
+    return pool
+
+
+@contextmanager
+def pipeline() -> Generator[Connection[TupleRow], None, None]:
+    """Open a transaction as the pipeline's role; it commits at the block's end."""
+    with _pool(pipeline_conninfo()).connection() as lane:
+        yield lane

@@ -1,0 +1,76 @@
+"""One tenant per request: found from the key or the session, set in a transaction."""
+
+from collections.abc import Callable
+from ipaddress import ip_address, ip_network
+
+from django.conf import settings
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+
+from tenants.actors import Actor
+from tenants.database import acting_for
+from tenants.models import Tenant
+from tenants.queries import Identity, identity_of_key, identity_of_user
+
+API_PREFIX = "/api/"
+_SERVER_ERROR = 500
+
+
+class TenantMiddleware:
+    """
+    Wrap the request in a transaction in which only its tenant's rows exist.
+
+    Sets `request.actor`; None: nobody that the platform knows. A request that ends in
+    a server error leaves nothing behind.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Answer the request as its tenant."""
+        request.actor = None  # type: ignore[attr-defined]
+        identity = _identify(request)
+        if identity is None:
+            return self._get_response(request)
+        with acting_for(identity.tenant_id):
+            request.actor = Actor(  # type: ignore[attr-defined]
+                tenant=Tenant.objects.get(pk=identity.tenant_id),
+                name=identity.name,
+                role=identity.role,
+                address=client_address(request),
+            )
+            response = self._get_response(request)
+            if response.status_code >= _SERVER_ERROR:
+                transaction.set_rollback(True)
+        return response
+
+
+def client_address(request: HttpRequest) -> str | None:
+    """Return the caller's address: the socket's, or what a trusted proxy says."""
+    peer = str(request.META.get("REMOTE_ADDR") or "")
+    forwarded = str(request.META.get("HTTP_X_FORWARDED_FOR") or "")
+    claimed = forwarded.rsplit(",", 1)[-1].strip()
+    candidate = claimed if claimed and _is_trusted_proxy(peer) else peer
+    try:
+        return str(ip_address(candidate))
+    except ValueError:
+        return None
+
+
+def _is_trusted_proxy(peer: str) -> bool:
+    try:
+        address = ip_address(peer)
+    except ValueError:
+        return False
+    return any(address in ip_network(cidr) for cidr in settings.TRUSTED_PROXIES)
+
+
+def _identify(request: HttpRequest) -> Identity | None:
+    if request.path_info.startswith(API_PREFIX):
+        kind, _, token = request.headers.get("Authorization", "").partition(" ")
+        return identity_of_key(token.strip()) if kind.lower() == "bearer" else None
+    user = request.user
+    if not user.is_authenticated:
+        return None
+    return identity_of_user(user.pk, user.email)

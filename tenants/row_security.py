@@ -1,0 +1,40 @@
+"""SQL that walls a table by tenant, for use in migrations."""
+
+from collections.abc import Sequence
+
+APP_ROLE = "gridhook_app"
+PIPELINE_ROLE = "gridhook_pipeline"
+CURRENT_TENANT = "nullif(current_setting('app.tenant', true), '')::bigint"
+
+
+def wall(table: str, *, tenant_column: str = "tenant_id") -> str:
+    """Return the SQL that shows the application only the current tenant's rows."""
+    mine = f"{tenant_column} = {CURRENT_TENANT}"
+    return f"""
+        ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
+        ALTER TABLE {table} FORCE ROW LEVEL SECURITY;
+        CREATE POLICY tenant_wall ON {table} TO {APP_ROLE}
+            USING ({mine}) WITH CHECK ({mine});
+    """
+
+
+def grant_app(table: str, verbs: str = "SELECT, INSERT, UPDATE, DELETE") -> str:
+    """Return the SQL that gives the application these verbs on the table."""
+    return f"GRANT {verbs} ON {table} TO {APP_ROLE};"
+
+
+def grant_pipeline(table: str, verbs: str) -> str:
+    """Return the SQL that gives the pipeline these verbs, in every tenant."""
+    return f"""
+        GRANT {verbs} ON {table} TO {PIPELINE_ROLE};
+        CREATE POLICY pipeline ON {table} TO {PIPELINE_ROLE}
+            USING (true) WITH CHECK (true);
+    """
+
+
+def use_sequences(tables: Sequence[str]) -> str:
+    """Return the SQL that lets both roles draw ids for these tables."""
+    return "".join(
+        f"GRANT USAGE ON SEQUENCE {table}_id_seq TO {APP_ROLE}, {PIPELINE_ROLE};"
+        for table in tables
+    )

@@ -1,0 +1,161 @@
+"""Writes about tenants, people and keys; each leaves its audit entry."""
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.contrib.auth.hashers import make_password
+from django.db import IntegrityError, connection, transaction
+
+from tenants.actors import Actor, operator
+from tenants.database import enter_tenant
+from tenants.models import ApiKey, AuditEntry, Membership, Role, Tenant, User
+from tenants.problems import Conflict, Problem
+from tenants.queries import key_digest
+
+KEY_PREFIX = "ghk_"
+_SHOWN_CHARACTERS = 12
+
+
+class TenantExists(Conflict):
+    """A tenant has this slug already."""
+
+    code = "tenant_exists"
+
+
+class TimezoneUnknown(Problem):
+    """The name is not an IANA time zone's."""
+
+    code = "timezone_unknown"
+
+
+class EmailTaken(Conflict):
+    """A person with this address works here or elsewhere already."""
+
+    code = "email_taken"
+
+
+@dataclass(frozen=True)
+class NewTenant:
+    """A new tenant with what its first admin needs, shown once."""
+
+    tenant: Tenant
+    api_key: str
+    admin_email: str
+    admin_password: str
+
+
+def record_audit(
+    *, actor: Actor, action: str, subject: str, detail: dict[str, Any] | None = None
+) -> None:
+    """Write down a change, in the transaction that makes it. No secrets in `detail`."""
+    AuditEntry.objects.create(
+        tenant=actor.tenant,
+        actor=actor.name,
+        address=actor.address,
+        action=action,
+        subject=subject,
+        detail=detail or {},
+    )
+
+
+@transaction.atomic
+def create_tenant(
+    *, slug: str, timezone: str, currency: str, admin_email: str, name: str = ""
+) -> NewTenant:
+    """
+    Create a tenant with one admin and one admin key.
+
+    Raises: TenantExists, TimezoneUnknown, EmailTaken.
+    """
+    _check_zone(timezone)
+    tenant = _insert_tenant(slug, name or slug, timezone, currency.upper())
+    actor = operator(tenant)
+    record_audit(actor=actor, action="tenant.created", subject=slug)
+    password = secrets.token_urlsafe(15)
+    add_person(
+        tenant=tenant,
+        actor=actor,
+        email=admin_email,
+        password=password,
+        role=Role.ADMIN,
+    )
+    _, token = create_api_key(tenant=tenant, actor=actor, name="first", role=Role.ADMIN)
+    return NewTenant(tenant, token, admin_email, password)
+
+
+def _check_zone(timezone: str) -> None:
+    try:
+        ZoneInfo(timezone)
+    except (ValueError, OSError, KeyError) as error:
+        raise TimezoneUnknown(
+            f"{timezone!r} is not an IANA time zone, such as Europe/Brussels."
+        ) from error
+
+
+def _insert_tenant(slug: str, name: str, timezone: str, currency: str) -> Tenant:
+    """Draw the id first: the row is only visible, and allowed, inside its tenant."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT nextval('tenants_tenant_id_seq')")
+        (tenant_id,) = cursor.fetchone()
+    enter_tenant(tenant_id)
+    try:
+        with transaction.atomic():
+            return Tenant.objects.create(
+                pk=tenant_id, slug=slug, name=name, timezone=timezone, currency=currency
+            )
+    except IntegrityError as error:
+        raise TenantExists(f"There is a tenant {slug!r} already.") from error
+
+
+@transaction.atomic
+def add_person(
+    *, tenant: Tenant, actor: Actor, email: str, password: str, role: Role
+) -> User:
+    """
+    Let a person sign in to this tenant's console.
+
+    Raises: EmailTaken.
+    """
+    try:
+        with transaction.atomic():
+            user = User.objects.create(
+                email=email.lower(), password=make_password(password), is_staff=True
+            )
+    except IntegrityError as error:
+        raise EmailTaken(f"{email} is in use already.") from error
+    Membership.objects.create(tenant=tenant, user=user, role=role)
+    record_audit(
+        actor=actor, action="person.added", subject=email, detail={"role": role}
+    )
+    return user
+
+
+@transaction.atomic
+def create_api_key(
+    *, tenant: Tenant, actor: Actor, name: str, role: Role
+) -> tuple[ApiKey, str]:
+    """Return a new key and its token, which is shown this once."""
+    token = KEY_PREFIX + secrets.token_urlsafe(32)
+    key = ApiKey.objects.create(
+        tenant=tenant,
+        name=name,
+        role=role,
+        prefix=token[:_SHOWN_CHARACTERS],
+        digest=key_digest(token),
+    )
+    record_audit(
+        actor=actor, action="api_key.created", subject=name, detail={"role": role}
+    )
+    return key, token
+
+
+@transaction.atomic
+def revoke_api_key(*, tenant: Tenant, actor: Actor, key: ApiKey, now: datetime) -> None:
+    """End a key at once."""
+    ApiKey.objects.filter(tenant=tenant, pk=key.pk, revoked_at=None).update(
+        revoked_at=now
+    )
+    record_audit(actor=actor, action="api_key.revoked", subject=key.name)

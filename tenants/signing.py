@@ -1,0 +1,98 @@
+"""
+Signing and verifying bytes, by the two schemes that both directions share.
+
+`hub`: `X-Hub-Signature-256: sha256=<hex>` over the body; the key is the secret's own
+characters. `standard`: Standard Webhooks over `id.timestamp.body`; the key is what the
+base64 behind `whsec_` stands for. Verifying takes any header at all: what is malformed
+does not match, and nothing raises.
+"""
+
+import base64
+import binascii
+import hmac
+import secrets
+from collections.abc import Iterable
+
+SECRET_PREFIX = "whsec_"  # noqa: S105 (a prefix, not a secret)
+#: How far a Standard Webhooks timestamp may be from now.
+TOLERANCE_S = 300
+_SECRET_BYTES = 32
+_HUB_PREFIX = b"sha256="
+_DIGITS_LIMIT = 12
+
+
+def new_secret() -> str:
+    """Return a fresh secret of 256 random bits, as it is shown to its owner."""
+    random = secrets.token_bytes(_SECRET_BYTES)
+    return SECRET_PREFIX + base64.b64encode(random).decode()
+
+
+def hub_key(secret: str) -> bytes:
+    """Return the HMAC key of the `hub` scheme."""
+    return secret.encode()
+
+
+def standard_key(secret: str) -> bytes:
+    """
+    Return the HMAC key of the `standard` scheme.
+
+    Raises: ValueError: no base64 behind the prefix.
+    """
+    try:
+        return base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
+    except binascii.Error as error:
+        raise ValueError("A Standard Webhooks secret is whsec_ and base64.") from error
+
+
+def sign_hub(key: bytes, body: bytes) -> str:
+    """Return the value of `X-Hub-Signature-256`."""
+    return "sha256=" + hmac.digest(key, body, "sha256").hex()
+
+
+def sign_standard(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
+    """Return one item of `webhook-signature`."""
+    signed = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
+    return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
+
+
+def verify_hub(keys: Iterable[bytes], header: str, body: bytes) -> bool:
+    """Tell whether the header is one of the keys' signature; hex in either case."""
+    given = header.encode("utf-8", "surrogateescape")
+    if not given.startswith(_HUB_PREFIX):
+        return False
+    digits = given[len(_HUB_PREFIX) :].lower()
+    matches = False
+    for key in keys:
+        expected = hmac.digest(key, body, "sha256").hex().encode()
+        matches |= hmac.compare_digest(expected, digits)
+    return matches
+
+
+def verify_standard(
+    keys: Iterable[bytes],
+    *,
+    message_id: str,
+    timestamp: str,
+    header: str,
+    body: bytes,
+    now_s: float,
+) -> bool:
+    """Tell whether one of the header's signatures is one of the keys', and timely."""
+    if not timestamp.isascii() or not timestamp.isdigit():
+        return False
+    if len(timestamp) > _DIGITS_LIMIT or abs(int(timestamp) - now_s) > TOLERANCE_S:
+        return False
+    given = [
+        item.encode("utf-8", "surrogateescape")
+        for item in header.split(" ")
+        if item.startswith("v1,")
+    ]
+    identifier = message_id.encode("utf-8", "surrogateescape")
+    signed = b"%s.%s.%s" % (identifier, timestamp.encode(), body)
+    matches = False
+    for key in keys:
+        digest = hmac.digest(key, signed, "sha256")
+        expected = b"v1," + base64.b64encode(digest)
+        for item in given:
+            matches |= hmac.compare_digest(expected, item)
+    return matches

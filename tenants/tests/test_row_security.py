@@ -1,0 +1,109 @@
+"""The second wall: what Postgres itself refuses."""
+
+import pytest
+from django.db import ProgrammingError, connection, connections, transaction
+
+from tenants.actors import Actor
+from tenants.database import acting_for, pipeline
+from tenants.models import ApiKey, AuditEntry, Tenant
+from tenants.services import NewTenant, record_audit
+
+TENANT_TABLES = """
+    SELECT c.oid::regclass::text FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'public'
+    JOIN pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped
+    WHERE c.relkind IN ('r', 'p')
+        AND a.attname = CASE c.relname
+            WHEN 'tenants_tenant' THEN 'id' ELSE 'tenant_id' END
+"""
+
+
+def test_every_table_with_a_tenant_is_walled_by_force() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(TENANT_TABLES)
+        tables = {name for (name,) in cursor.fetchall()}
+        cursor.execute(
+            """SELECT c.oid::regclass::text FROM pg_class c
+            WHERE c.relrowsecurity AND c.relforcerowsecurity
+                AND (c.relispartition AND c.relname ~ '_[0-9]+$' OR EXISTS (
+                    SELECT FROM pg_policy p WHERE p.polrelid = c.oid
+                        AND p.polname = 'tenant_wall'))"""
+        )
+        walled = {name for (name,) in cursor.fetchall()}
+    assert len(tables) > 20
+    assert tables - walled == set()
+
+
+def test_the_application_is_neither_superuser_nor_owner() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT current_user, rolsuper, rolbypassrls,
+                (SELECT count(*) FROM pg_class
+                 WHERE relowner = r.oid) FROM pg_roles r WHERE rolname = current_user"""
+        )
+        assert cursor.fetchone() == ("gridhook_app", False, False, 0)
+
+
+def test_without_a_tenant_no_row_is_seen(tenant: Tenant) -> None:
+    assert not Tenant.objects.exists()
+    assert not ApiKey.objects.exists()
+
+
+def test_without_a_filter_another_tenants_rows_stay_hidden(
+    tenant: Tenant, stranger: NewTenant
+) -> None:
+    with acting_for(stranger.tenant):
+        assert set(ApiKey.objects.values_list("tenant_id", flat=True)) == {
+            stranger.tenant.pk
+        }
+        assert not ApiKey.objects.filter(tenant=tenant).exists()
+
+
+def test_a_row_of_another_tenant_cannot_be_written(
+    tenant: Tenant, stranger: NewTenant
+) -> None:
+    with (
+        pytest.raises(ProgrammingError, match="row-level security"),
+        acting_for(stranger.tenant),
+    ):
+        AuditEntry.objects.create(tenant=tenant, actor="x", action="y", subject="z")
+
+
+def test_the_tenant_ends_with_the_transaction(tenant: Tenant) -> None:
+    with acting_for(tenant):
+        assert Tenant.objects.count() == 1
+    assert Tenant.objects.count() == 0
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE tenants_auditentry SET actor = 'x'",
+        "DELETE FROM tenants_auditentry",
+        "TRUNCATE tenants_auditentry",
+    ],
+)
+@pytest.mark.parametrize("alias", ["default", "owner"])
+def test_the_audit_trail_is_refused_to_everyone(
+    tenant: Tenant, actor: Actor, statement: str, alias: str
+) -> None:
+    with acting_for(tenant):
+        record_audit(actor=actor, action="a.b", subject="c")
+    with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
+        cursor.execute("SELECT set_config('app.tenant', %s, true)", [str(tenant.pk)])
+        with pytest.raises(ProgrammingError), transaction.atomic(using=alias):
+            cursor.execute(statement)
+
+
+def test_the_pipeline_reads_no_keys_and_no_people() -> None:
+    with pipeline() as lane:
+        rows = lane.execute(
+            """SELECT table_name FROM information_schema.role_table_grants
+            WHERE grantee = 'gridhook_pipeline'"""
+        ).fetchall()
+    granted = {name for (name,) in rows}
+    assert granted
+    assert not granted & {"tenants_user", "tenants_apikey", "tenants_membership"}
+    assert not {name for name in granted if name.startswith("billing_")} - {
+        "billing_billrun"
+    }
