@@ -9,5 +9,5 @@ class ConfigConfig(AppConfig):
     name = "config"
 
     def ready(self) -> None:
-        """Load the Celery app."""
-        from config import celery  # noqa: F401
+        """Load the Celery app and the checks."""
+        from config import celery, checks  # noqa: F401

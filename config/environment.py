@@ -43,6 +43,20 @@ def items(name: str, default: str = "") -> list[str]:
     return [part.strip() for part in text(name, default).split(",") if part.strip()]
 
 
+def numbers(name: str, default: str) -> list[float]:
+    """
+    Return the numbers of a comma-separated setting.
+
+    Raises: ImproperlyConfigured: one of them is none.
+    """
+    try:
+        return [float(part) for part in items(name, default)]
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            f"{name} is a list of numbers such as 5,300,1800: {error}."
+        ) from error
+
+
 def var_directory() -> Path:
     """Return the folder that holds everything the platform writes."""
     return Path(text("GRIDHOOK_VAR") or ROOT / "var").expanduser().resolve()

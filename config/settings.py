@@ -52,9 +52,7 @@ BODY_RETENTION_DAYS = env.integer("GRIDHOOK_BODY_RETENTION_DAYS", 90)
 
 # --- Delivery ----------------------------------------------------------------
 _SCHEDULE = "5,300,1800,7200,18000,36000,50400,72000,86400"
-RETRY_SCHEDULE_S = [
-    float(pause) for pause in env.items("GRIDHOOK_RETRY_SCHEDULE_S", _SCHEDULE)
-]
+RETRY_SCHEDULE_S = env.numbers("GRIDHOOK_RETRY_SCHEDULE_S", _SCHEDULE)
 DELIVERY_TIMEOUT_S = 15
 DELIVERY_LEASE_S = env.integer("GRIDHOOK_DELIVERY_LEASE_S", 60)
 RESPONSE_LIMIT_BYTES = 64 * 1024
@@ -151,6 +149,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "tenants.middleware.TenantMiddleware",
+    "tenants.idempotency.IdempotencyMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]

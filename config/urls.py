@@ -1,6 +1,49 @@
 """Every URL of the console and the API."""
 
 from django.contrib import admin
-from django.urls import path
+from django.http import HttpRequest, HttpResponse
+from django.urls import include, path
+from django.views.defaults import page_not_found, server_error
+from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-urlpatterns = [path("admin/", admin.site.urls)]
+from tenants.middleware import API_PREFIX
+from tenants.problems import plain_problem
+
+api = [
+    path("", include("ingest.urls")),
+    path("", include("subscriptions.urls")),
+    path("", include("billing.urls")),
+    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+]
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/", admin.site.urls),
+    path("api/v1/", include(api)),
+]
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer a path that is none: the API in its own form, people in theirs."""
+    if request.path_info.startswith(API_PREFIX):
+        return plain_problem(
+            status=404,
+            code="not_found",
+            title="Not found",
+            detail="There is no such path. The paths are listed at /api/v1/docs/.",
+        )
+    return page_not_found(request, exception)
+
+
+def failed(request: HttpRequest) -> HttpResponse:
+    """Answer a request that the code could not carry out."""
+    if request.path_info.startswith(API_PREFIX):
+        return plain_problem(
+            status=500, code="server_error", title="The server failed; try again"
+        )
+    return server_error(request)
+
+
+handler404 = "config.urls.not_found"
+handler500 = "config.urls.failed"

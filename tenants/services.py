@@ -7,6 +7,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.contrib.auth.hashers import make_password
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email, validate_slug
 from django.db import IntegrityError, connection, transaction
 
 from tenants.actors import Actor, operator
@@ -17,6 +19,7 @@ from tenants.queries import key_digest
 
 KEY_PREFIX = "ghk_"
 _SHOWN_CHARACTERS = 12
+_CURRENCY_LETTERS = 3
 
 
 class TenantExists(Conflict):
@@ -29,6 +32,24 @@ class TimezoneUnknown(Problem):
     """The name is not an IANA time zone's."""
 
     code = "timezone_unknown"
+
+
+class SlugInvalid(Problem):
+    """The slug is not one."""
+
+    code = "slug_invalid"
+
+
+class CurrencyInvalid(Problem):
+    """The currency is not three letters."""
+
+    code = "currency_invalid"
+
+
+class EmailInvalid(Problem):
+    """The address is not one."""
+
+    code = "email_invalid"
 
 
 class EmailTaken(Conflict):
@@ -68,9 +89,12 @@ def create_tenant(
     """
     Create a tenant with one admin and one admin key.
 
-    Raises: TenantExists, TimezoneUnknown, EmailTaken.
+    Raises: TenantExists, SlugInvalid, TimezoneUnknown, CurrencyInvalid, EmailInvalid,
+        EmailTaken.
     """
+    _check_slug(slug)
     _check_zone(timezone)
+    _check_currency(currency)
     tenant = _insert_tenant(slug, name or slug, timezone, currency.upper())
     actor = operator(tenant)
     record_audit(actor=actor, action="tenant.created", subject=slug)
@@ -84,6 +108,21 @@ def create_tenant(
     )
     _, token = create_api_key(tenant=tenant, actor=actor, name="first", role=Role.ADMIN)
     return NewTenant(tenant, token, admin_email, password)
+
+
+def _check_slug(slug: str) -> None:
+    try:
+        validate_slug(slug)
+    except ValidationError as error:
+        raise SlugInvalid(
+            f"{slug!r} is not a slug: letters, digits, hyphens and underscores."
+        ) from error
+
+
+def _check_currency(currency: str) -> None:
+    letters = currency.isascii() and currency.isalpha()
+    if not letters or len(currency) != _CURRENCY_LETTERS:
+        raise CurrencyInvalid(f"{currency!r} is not an ISO 4217 code, such as EUR.")
 
 
 def _check_zone(timezone: str) -> None:
@@ -117,8 +156,12 @@ def add_person(
     """
     Let a person sign in to this tenant's console.
 
-    Raises: EmailTaken.
+    Raises: EmailInvalid, EmailTaken.
     """
+    try:
+        validate_email(email)
+    except ValidationError as error:
+        raise EmailInvalid(f"{email!r} is not an e-mail address.") from error
     try:
         with transaction.atomic():
             user = User.objects.create(

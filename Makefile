@@ -1,0 +1,34 @@
+# Each target does its own set-up; all it needs is Python 3.11 or newer.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+.PHONY: run test bench check clean
+
+run: $(VENV)/run
+	@GRIDHOOK_CALLBACK_ALLOW_CIDRS="$${GRIDHOOK_CALLBACK_ALLOW_CIDRS-127.0.0.0/8,::1/128}" \
+		exec $(RUN) manage.py up --demo
+
+test: $(VENV)/dev
+	@$(RUN) -m pytest
+
+bench: $(VENV)/dev
+	@$(RUN) -m bench
+
+check: $(VENV)/dev
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m ruff check .
+	@$(RUN) -m mypy .
+	@$(VENV)/bin/lint-imports
+	@GRIDHOOK_SECRET_KEY=check $(RUN) -W ignore manage.py makemigrations --check --dry-run
+
+$(VENV)/run: requirements.txt install
+	@PYTHON=$(PYTHON) sh install $(VENV) requirements.txt
+	@touch $@
+
+$(VENV)/dev: requirements.txt requirements-dev.txt install
+	@PYTHON=$(PYTHON) sh install $(VENV) requirements.txt requirements-dev.txt
+	@touch $@ $(VENV)/run
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

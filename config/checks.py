@@ -1,0 +1,143 @@
+"""System checks: what is wrong with a setting, and what to do about it."""
+
+from collections.abc import Callable, Sequence
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
+
+from tenants.vault import KeysInvalid, parse_keys
+
+Check = Callable[[], list[CheckMessage]]
+_PORTS = range(1, 65536)
+
+
+@register()
+def check_settings(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Return everything that is wrong with the settings."""
+    checks: tuple[Check, ...] = (
+        _check_secrets,
+        _check_database,
+        _check_ports,
+        _check_tls,
+        _check_networks,
+        _check_schedule,
+        _check_bounds,
+    )
+    return [message for check in checks for message in check()]
+
+
+def _check_secrets() -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    if not settings.SECRET_KEY:
+        found.append(
+            Error(
+                "No secret key is set.",
+                hint="Set GRIDHOOK_SECRET_KEY (or _FILE) to 50 random characters; "
+                "`manage.py up` makes one under var/keys.",
+                id="gridhook.E001",
+            )
+        )
+    try:
+        parse_keys(settings.ENCRYPTION_KEYS)
+    except KeysInvalid as error:
+        found.append(
+            Error(
+                f"GRIDHOOK_ENCRYPTION_KEYS cannot be used: {error}",
+                hint="Set it (or _FILE) to `1:` and the base64 of 32 random bytes; "
+                "`manage.py up` makes one under var/keys.",
+                id="gridhook.E002",
+            )
+        )
+    return found
+
+
+def _check_database() -> list[CheckMessage]:
+    if settings.DATABASE_URL:
+        return []
+    return [
+        Error(
+            "There is no database.",
+            hint="Start `manage.py up`, whose embedded PostgreSQL other commands find "
+            "through GRIDHOOK_VAR, or set DATABASE_URL.",
+            id="gridhook.E003",
+        )
+    ]
+
+
+def _check_ports() -> list[CheckMessage]:
+    return [
+        Error(
+            f"GRIDHOOK_{name} is {port}, which is no port.",
+            hint="Use a number from 1 to 65535.",
+            id="gridhook.E004",
+        )
+        for name in ("LISTENER_PORT", "CONSOLE_PORT")
+        if (port := getattr(settings, name)) not in _PORTS
+    ]
+
+
+def _check_tls() -> list[CheckMessage]:
+    if bool(settings.TLS_CERT) != bool(settings.TLS_KEY):
+        return [
+            Error(
+                "Of GRIDHOOK_TLS_CERT and GRIDHOOK_TLS_KEY only one is set.",
+                hint="Set both to files, or neither.",
+                id="gridhook.E005",
+            )
+        ]
+    return [
+        Error(
+            f"{path} cannot be read.",
+            hint="GRIDHOOK_TLS_CERT and GRIDHOOK_TLS_KEY name PEM files.",
+            id="gridhook.E006",
+        )
+        for path in (settings.TLS_CERT, settings.TLS_KEY)
+        if path and not Path(path).is_file()
+    ]
+
+
+def _check_networks() -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    for name in ("CALLBACK_ALLOW_CIDRS", "TRUSTED_PROXIES"):
+        for cidr in getattr(settings, name):
+            try:
+                ip_network(cidr)
+            except ValueError as error:
+                found.append(
+                    Error(
+                        f"GRIDHOOK_{name}: {error}",
+                        hint="Use networks such as 10.1.0.0/16, comma-separated.",
+                        id="gridhook.E007",
+                    )
+                )
+    return found
+
+
+def _check_schedule() -> list[CheckMessage]:
+    if all(pause >= 0 for pause in settings.RETRY_SCHEDULE_S):
+        return []
+    return [
+        Error(
+            "GRIDHOOK_RETRY_SCHEDULE_S has a negative pause.",
+            hint="Seconds between attempts, comma-separated: 5,300,1800.",
+            id="gridhook.E008",
+        )
+    ]
+
+
+def _check_bounds() -> list[CheckMessage]:
+    if settings.LISTENER_INFLIGHT_BYTES < settings.BODY_LIMIT_BYTES:
+        return [
+            Warning(
+                "GRIDHOOK_INFLIGHT_BYTES is below the largest body.",
+                hint="Such bodies are always answered 503; give it 10485760 or more.",
+                id="gridhook.W001",
+            )
+        ]
+    return []

@@ -1,0 +1,58 @@
+"""Forms in the console's look, whose choices are the actor's tenant's."""
+
+from typing import Any
+
+from django import forms
+from unfold.widgets import (
+    CHECKBOX_CLASSES,
+    INPUT_CLASSES,
+    SELECT_CLASSES,
+    TEXTAREA_CLASSES,
+    UnfoldAdminCheckboxSelectMultipleWidget,
+)
+
+from tenants.actors import Actor
+
+#: The first that fits is taken: a multiple choice is a select too.
+_LOOKS: tuple[tuple[type[forms.Widget], list[str]], ...] = (
+    (forms.CheckboxInput, CHECKBOX_CLASSES),
+    (forms.Select, SELECT_CLASSES),
+    (forms.Textarea, TEXTAREA_CLASSES),
+    (forms.Input, INPUT_CLASSES),
+)
+
+
+class DateInput(forms.DateInput):
+    """The browser's own date picker."""
+
+    input_type = "date"
+
+    def __init__(self, attrs: dict[str, Any] | None = None) -> None:
+        super().__init__(attrs, format="%Y-%m-%d")
+
+
+class CheckboxList(UnfoldAdminCheckboxSelectMultipleWidget):
+    """Some of many, each with a box to tick."""
+
+
+class ConsoleForm(forms.Form):
+    """A form of one service call; what the service refuses is shown above it."""
+
+    def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:
+        self.actor = actor
+        super().__init__(*args, **kwargs)
+        self.fill_choices()
+        for field in self.fields.values():
+            _dress(field.widget)
+
+    def fill_choices(self) -> None:
+        """Set the choices that depend on the actor's tenant."""
+
+
+def _dress(widget: forms.Widget) -> None:
+    if isinstance(widget, CheckboxList):
+        return
+    for kind, classes in _LOOKS:
+        if isinstance(widget, kind):
+            widget.attrs["class"] = " ".join(classes)
+            return

@@ -1,0 +1,34 @@
+"""The console's site: for people of a tenant, with pages that are walled by tenant."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.db.models import Model
+from django.http import HttpRequest
+from unfold.sites import UnfoldAdminSite
+
+from tenants.console.pages import TenantAdmin
+
+
+class ConsoleSite(UnfoldAdminSite):
+    """Only pages built on `TenantAdmin` are let in; others have no wall."""
+
+    site_header = site_title = "Gridhook"
+    index_title = "Dashboard"
+    enable_nav_sidebar = True
+
+    def register(
+        self,
+        model_or_iterable: type[Model] | Iterable[type[Model]],
+        admin_class: type[Any] | None = None,
+        **options: Any,
+    ) -> None:
+        """Take a page; Django's own, for groups, is passed over."""
+        if admin_class is not None and issubclass(admin_class, TenantAdmin):
+            super().register(model_or_iterable, admin_class, **options)
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        """Tell whether the person works for a tenant."""
+        if getattr(request, "actor", None) is None:
+            return False
+        return bool(super().has_permission(request))
