@@ -8,6 +8,7 @@ from typing import Any
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.exceptions import ImproperlyConfigured
 
 from tenants.vault import KeysInvalid, parse_keys
 
@@ -34,7 +35,7 @@ def check_settings(
 
 def _check_secrets() -> list[CheckMessage]:
     found: list[CheckMessage] = []
-    if not settings.SECRET_KEY:
+    if not _has_secret_key():
         found.append(
             Error(
                 "No secret key is set.",
@@ -55,6 +56,13 @@ def _check_secrets() -> list[CheckMessage]:
             )
         )
     return found
+
+
+def _has_secret_key() -> bool:
+    try:
+        return bool(settings.SECRET_KEY)
+    except ImproperlyConfigured:
+        return False
 
 
 def _check_database() -> list[CheckMessage]:

@@ -54,7 +54,15 @@ class Servers:
             BROKER_URL=redis.url,
             GRIDHOOK_CALLBACK_ALLOW_CIDRS="127.0.0.0/8,::1/128",
         )
-        command = [sys.executable, "manage.py", "migrate", "--database", "owner", "-v0"]
+        command = [
+            sys.executable,
+            "manage.py",
+            "migrate",
+            "--database",
+            "owner",
+            "-v0",
+            "--skip-checks",
+        ]
         subprocess.run(command, cwd=ROOT, check=True)  # noqa: S603
 
     async def _start(self, postgres: EmbeddedPostgres, redis: EmbeddedRedis) -> None:

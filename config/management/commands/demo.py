@@ -4,7 +4,6 @@ import time
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from billing.services import accounts, bill_runs, tariffs
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 from ingest.queries import source_url
@@ -12,6 +11,7 @@ from ingest.services.sources import create_source
 from subscriptions.services.endpoints import create_endpoint, update_endpoint
 
 from billing.models import Account, BillRunStatus
+from billing.services import accounts, bill_runs, tariffs
 from config.demo import HISTORY_DAYS, Demo, new_password
 from ingest.models import Channel, PendingCallback, Usage
 from subscriptions.models import Endpoint

@@ -1,0 +1,38 @@
+"""A wrong setting is named, with an id and what to do."""
+
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+from config.checks import check_settings
+
+
+def found(**settings: Any) -> set[str | None]:
+    with override_settings(**settings):
+        messages = check_settings(None)
+    assert all(message.hint for message in messages)
+    return {message.id for message in messages}
+
+
+def test_the_settings_of_this_run_are_right() -> None:
+    assert found() == set()
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"SECRET_KEY": ""}, "gridhook.E001"),
+        ({"ENCRYPTION_KEYS": ""}, "gridhook.E002"),
+        ({"ENCRYPTION_KEYS": "1:dG9vIHNob3J0"}, "gridhook.E002"),
+        ({"DATABASE_URL": ""}, "gridhook.E003"),
+        ({"LISTENER_PORT": 70000}, "gridhook.E004"),
+        ({"TLS_CERT": "/etc/hostname"}, "gridhook.E005"),
+        ({"TLS_CERT": "/nowhere", "TLS_KEY": "/nowhere"}, "gridhook.E006"),
+        ({"CALLBACK_ALLOW_CIDRS": ["10.0.0.1/8"]}, "gridhook.E007"),
+        ({"RETRY_SCHEDULE_S": [5.0, -1.0]}, "gridhook.E008"),
+        ({"LISTENER_INFLIGHT_BYTES": 1}, "gridhook.W001"),
+    ],
+)
+def test_a_wrong_setting_is_found(settings: dict[str, Any], expected: str) -> None:
+    assert found(**settings) == {expected}

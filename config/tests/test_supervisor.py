@@ -1,0 +1,104 @@
+"""The supervisor restarts what dies and leaves nothing behind."""
+
+import asyncio
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from config.supervisor import (
+    Service,
+    StartFailed,
+    Supervisor,
+    end_leftovers,
+    take_lock,
+)
+
+SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
+
+
+def pids(state: Path) -> dict[str, int]:
+    return {name: entry[0] for name, entry in json.loads(state.read_text()).items()}
+
+
+async def until(condition: object, timeout_s: float = 10) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "not in time"
+        await asyncio.sleep(0.02)
+
+
+def test_a_killed_child_is_started_again_and_ended_at_the_end(tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+
+    async def scenario() -> list[int]:
+        supervisor = Supervisor(state=state, output=io.StringIO())
+        await supervisor.start(Service(name="sleeper", command=SLEEPER))
+        first = pids(state)["sleeper"]
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: pids(state)["sleeper"] != first)
+        second = pids(state)["sleeper"]
+        await supervisor.stop()
+        return [first, second]
+
+    for pid in asyncio.run(scenario()):
+        assert not psutil.pid_exists(pid)
+    assert not state.exists()
+
+
+def test_a_child_that_never_gets_ready_is_a_clear_failure(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        supervisor = Supervisor(state=tmp_path / "s.json", output=io.StringIO())
+        try:
+            await supervisor.start(
+                Service(
+                    name="broken",
+                    command=[sys.executable, "-c", "raise SystemExit('no')"],
+                    is_ready=lambda: False,
+                )
+            )
+        finally:
+            await supervisor.stop()
+
+    with pytest.raises(StartFailed, match="broken did not start"):
+        asyncio.run(scenario())
+
+
+def test_the_second_supervisor_of_a_folder_is_refused(tmp_path: Path) -> None:
+    with take_lock(tmp_path / "lock"), pytest.raises(StartFailed, match="Already"):
+        take_lock(tmp_path / "lock")
+    take_lock(tmp_path / "lock").close()
+
+
+def test_children_end_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    script = f"""
+import asyncio, sys
+from pathlib import Path
+from config.supervisor import Service, Supervisor
+async def main():
+    supervisor = Supervisor(state=Path({str(state)!r}))
+    await supervisor.start(Service(name="sleeper", command={SLEEPER!r}))
+    print("ready", flush=True)
+    await supervisor.wait()
+asyncio.run(main())
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE
+    ) as top:
+        assert top.stdout
+        while b"ready" not in top.stdout.readline():
+            pass
+        child = psutil.Process(pids(state)["sleeper"])
+        top.kill()
+        top.wait()
+    child.wait(10)
+    end_leftovers(state)
+    assert not state.exists()
