@@ -47,9 +47,15 @@ class Endpoint(models.Model):
     status_detail = models.CharField(max_length=500, blank=True)
     #: When the consent handshake is next due; null: no handshake is asked for.
     consent_due_at = models.DateTimeField(null=True, db_default=Now())
+    #: Handshakes asked for since the last one by hand.
+    consent_step = models.PositiveSmallIntegerField(default=0)
     consented_at = models.DateTimeField(null=True)
     #: Requests per minute that the receiver granted; null: as many as it takes.
     allowed_rate_per_min = models.PositiveIntegerField(null=True)
+    #: The granted rate is used up to this moment.
+    rate_used_until = models.DateTimeField(db_default=Now())
+    #: Since when every attempt has failed; null: the latest one did not.
+    failing_since = models.DateTimeField(null=True)
     created_at = models.DateTimeField(db_default=Now())
     #: A deleted endpoint keeps its history.
     deleted_at = models.DateTimeField(null=True)

@@ -39,6 +39,10 @@ CREATE TABLE subscriptions_delivery (
 CREATE INDEX delivery_due ON subscriptions_delivery
     (tenant_id, endpoint_id, next_attempt_at) WHERE status = 'pending';
 
+-- What needs a person: dead letters, and recovering them.
+CREATE INDEX delivery_dead ON subscriptions_delivery
+    (tenant_id, endpoint_id, finished_at) WHERE status = 'dead';
+
 CREATE TABLE subscriptions_attempt (
     tenant_id        bigint NOT NULL,
     id               uuid NOT NULL,

@@ -1,0 +1,201 @@
+"""
+Which addresses the platform may dial, and which URLs it takes.
+
+A name is judged where it is dialled, by the address itself, so that no second look-up
+lies between the judgement and the connection. The list is explicit: `is_global` of
+`ipaddress` lets multicast, NAT64 and 6to4 forms of private addresses through.
+Source: docs/explanation/delivery.md
+"""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+from typing import ClassVar
+
+from tenants.problems import Problem
+
+Address = IPv4Address | IPv6Address
+
+#: No operator's exception opens these: cloud metadata, "this host", groups.
+_NEVER = (
+    "169.254.169.254/32",
+    "fd00:ec2::254/128",
+    "0.0.0.0/8",
+    "::/128",
+    "224.0.0.0/4",
+    "255.255.255.255/32",
+    "ff00::/8",
+)
+_DENIED_V4 = (
+    "0.0.0.0/8",  # this host
+    "10.0.0.0/8",  # private
+    "100.64.0.0/10",  # carrier-grade NAT; a cloud's metadata
+    "127.0.0.0/8",  # loopback
+    "168.63.129.16/32",  # a cloud's host agent
+    "169.254.0.0/16",  # link-local; metadata
+    "172.16.0.0/12",  # private
+    "192.0.0.0/24",  # protocol assignments; a cloud's metadata
+    "192.0.2.0/24",  # documentation
+    "192.31.196.0/24",  # AS112
+    "192.52.193.0/24",  # AMT
+    "192.88.99.0/24",  # 6to4 relays
+    "192.168.0.0/16",  # private
+    "192.175.48.0/24",  # AS112
+    "198.18.0.0/15",  # benchmarks
+    "198.51.100.0/24",  # documentation
+    "203.0.113.0/24",  # documentation
+    "224.0.0.0/4",  # multicast
+    "240.0.0.0/4",  # reserved, broadcast
+)
+#: All but 2000::/3, and in it what is not one host's own address.
+_DENIED_V6 = (
+    "::/3",  # loopback, mapped and compatible, NAT64, discard
+    "2001::/23",  # Teredo, ORCHID, benchmarks, AMT
+    "2001:db8::/32",  # documentation
+    "2002::/16",  # 6to4
+    "2620:4f:8000::/48",  # AS112
+    "3ffe::/16",  # 6bone
+    "3fff::/20",  # documentation
+    "4000::/2",  # unassigned; segment routing
+    "8000::/1",  # unassigned, unique local, link-local, site-local, multicast
+)
+_NAT64 = IPv6Network("64:ff9b::/96")
+#: The interface part of ISATAP, either way of its universal bit.
+_ISATAP = {0x00005EFE, 0x02005EFE}
+
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+#: The whole URL by one pattern, so that no second parser can read another host.
+_URL = re.compile(
+    rf"""(?P<scheme>https?)://
+    (?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<host>{_LABEL}(?:\.{_LABEL})*\.?))
+    (?::(?P<port>[0-9]{{1,5}}))?
+    (?:/[!$%&'()*+,\-./0-9:;=@A-Z_a-z~?]*|\?[!$%&'()*+,\-./0-9:;=@A-Z_a-z~?]*)?""",
+    re.VERBOSE,
+)
+_NUMERIC = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_HOST_CHARACTERS = 253
+_URL_CHARACTERS = 2048
+_HIGHEST_PORT = 65535
+
+
+class UrlInvalid(Problem):
+    """The callback URL cannot be used."""
+
+    code = "url_invalid"
+    title = "The callback URL cannot be used"
+    status: ClassVar[int] = 400
+
+
+@lru_cache(maxsize=32)
+def _networks(cidrs: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(ip_network(cidr) for cidr in cidrs)
+
+
+def is_allowed(address: Address, exceptions: Sequence[str] = ()) -> bool:
+    """
+    Tell whether the platform may dial the address.
+
+    `exceptions`: CIDRs that the operator opened; those in `_NEVER` stay closed.
+    """
+    judged = _unwrapped(address)
+    if _is_in(judged, _NEVER):
+        return False
+    if _is_in(judged, tuple(exceptions)):
+        return True
+    if isinstance(judged, IPv4Address):
+        return not _is_in(judged, _DENIED_V4)
+    is_isatap = (int(judged) >> 32) & 0xFFFFFFFF in _ISATAP
+    return not is_isatap and not _is_in(judged, _DENIED_V6)
+
+
+def _unwrapped(address: Address) -> Address:
+    """Return the IPv4 address that a mapped or NAT64 address reaches."""
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            return address.ipv4_mapped
+        if address in _NAT64:
+            return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address
+
+
+def _is_in(address: Address, cidrs: tuple[str, ...]) -> bool:
+    return any(address in network for network in _networks(cidrs))
+
+
+def check_url(url: str, *, exceptions: Sequence[str] = ()) -> None:
+    """
+    Refuse a callback URL that is not canonical, not safe, or not encrypted.
+
+    Names are judged when they are dialled. Plain http is for the operator's
+    exceptions alone: an address in one of them, or `localhost`.
+    Raises: UrlInvalid.
+    """
+    scheme, host = _parse(url)
+    address = _literal(host)
+    if address is not None and not is_allowed(address, exceptions):
+        raise UrlInvalid(f"Callback URLs may not point to {address}.")
+    is_excepted = address is not None and _is_in(_unwrapped(address), tuple(exceptions))
+    if scheme == "http" and not is_excepted:
+        raise UrlInvalid("A callback URL begins with https://.")
+
+
+def _parse(url: str) -> tuple[str, str]:
+    """Return scheme and host, in lower case."""
+    if len(url) > _URL_CHARACTERS:
+        raise UrlInvalid(f"A callback URL has at most {_URL_CHARACTERS} characters.")
+    if not url.isascii():
+        raise UrlInvalid(
+            "Write the host in its ASCII form (xn--…) and the path percent-encoded."
+        )
+    authority_end = re.search(r"(?<![:/])[/?#]", url)
+    split = authority_end.start() if authority_end else len(url)
+    found = _URL.fullmatch(url[:split].lower() + url[split:])
+    if found is None:
+        raise UrlInvalid(_reason(url, url[:split]))
+    host = found["v6"] or found["host"]
+    if len(host) > _HOST_CHARACTERS:
+        raise UrlInvalid("The host name is too long.")
+    if found["port"] and not 0 < int(found["port"]) <= _HIGHEST_PORT:
+        raise UrlInvalid(f"The port is a number from 1 to {_HIGHEST_PORT}.")
+    return found["scheme"], host
+
+
+def _reason(url: str, authority: str) -> str:
+    """Say what is wrong with a URL that the pattern does not match."""
+    if "@" in authority:
+        return "A callback URL carries no user name and no password."
+    if "#" in url:
+        return "A callback URL has no fragment (#)."
+    if not re.match(r"https?://", authority, re.IGNORECASE):
+        return "A callback URL begins with https://."
+    return "This is not a URL as RFC 3986 writes them: https://host/path."
+
+
+def _literal(host: str) -> Address | None:
+    """
+    Return the address that the host is, or always stands for; None: another name.
+
+    A host that ends in a number is an address to most resolvers (`0x7f.1`, `127.1`,
+    `2130706433`), so it must be one in its canonical form.
+    """
+    name = host.rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return IPv4Address("127.0.0.1")
+    is_number = ":" in host or _NUMERIC.fullmatch(name.rsplit(".", 1)[-1])
+    if not is_number:
+        return None
+    try:
+        address = ip_address(host)
+    except ValueError as error:
+        raise UrlInvalid(
+            f"{host} is not an address in its usual form, such as 192.0.2.1."
+        ) from error
+    return address
