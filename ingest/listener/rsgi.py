@@ -1,0 +1,108 @@
+"""The listener behind Granian, by its RSGI interface."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+import django
+from granian.rsgi import (  # type: ignore[attr-defined]  # its own re-exports
+    HTTPProtocol,
+    ProtocolClosed,
+    ProtocolError,
+    Scope,
+)
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+django.setup()
+
+from ingest.listener.core import BODY_TIMEOUT_S, BodyBroken, Listener  # noqa: E402
+
+#: What is still read of a body after its reply, so that the sender sees the reply
+#: and not a reset connection.
+DRAIN_BYTES = 32 * 1024 * 1024
+_BROKEN = (ProtocolClosed, ProtocolError)
+
+
+class RsgiRequest:
+    """A request as the core wants it."""
+
+    __slots__ = ("_protocol", "_scope", "is_read", "method", "path")
+
+    def __init__(self, scope: Scope, protocol: HTTPProtocol) -> None:
+        self.method = scope.method
+        self.path = scope.path
+        self.is_read = False
+        self._scope = scope
+        self._protocol = protocol
+
+    @property
+    def client(self) -> str:
+        """The other end of the socket."""
+        return self._scope.client
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """The headers."""
+        return self._scope.headers.items()
+
+    async def read(self) -> bytes:
+        """Return the whole body. Raises: BodyBroken."""
+        self.is_read = True
+        try:
+            return await self._protocol()
+        except _BROKEN as error:
+            raise BodyBroken from error
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Return the body piece by piece. Raises: BodyBroken."""
+        try:
+            async for piece in self._protocol:
+                yield piece
+        except _BROKEN as error:
+            raise BodyBroken from error
+        self.is_read = True
+
+    async def drain(self) -> None:
+        """Read, and forget, what is left of the body."""
+        left = DRAIN_BYTES
+        with contextlib.suppress(TimeoutError, *_BROKEN):
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                async for piece in self._protocol:
+                    left -= len(piece)
+                    if left < 0:
+                        return
+
+
+class RsgiListener:
+    """The application that Granian's worker calls."""
+
+    def __init__(self) -> None:
+        self._listener: Listener | None = None
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start in the worker's loop, before the first request."""
+        loop.run_until_complete(self._start())
+
+    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End after the last request."""
+        if self._listener is not None:
+            loop.run_until_complete(self._listener.close())
+
+    async def _start(self) -> None:
+        self._listener = Listener()
+        self._listener.start()
+
+    async def __rsgi__(self, scope: Scope, protocol: Any) -> None:
+        """Answer one request."""
+        if self._listener is None:
+            raise RuntimeError("The listener was not started.")
+        request = RsgiRequest(scope, protocol)
+        reply = await self._listener.receive(request)
+        protocol.response_bytes(reply.status, reply.headers, reply.body)
+        if not request.is_read and request.method not in {"GET", "HEAD"}:
+            await request.drain()
+
+
+listener = RsgiListener()

@@ -1,0 +1,1 @@
+"""The shapes of the ingest part of the REST API."""

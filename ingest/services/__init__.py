@@ -1,0 +1,1 @@
+"""Writes about sources, callbacks, devices and usage."""

@@ -1,0 +1,106 @@
+"""Sources over the API: admins write, every role of the tenant reads."""
+
+from django.db.models import QuerySet
+from django.http import Http404
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework import mixins, status
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from ingest.models import Source
+from ingest.serializers.sources import (
+    NewSourceSerializer,
+    RotationSerializer,
+    SourceChangesSerializer,
+    SourceSerializer,
+    SourceWithSecretSerializer,
+)
+from ingest.services.sources import create_source, rotate_secret, update_source
+from tenants.actors import actor_of
+from tenants.identifiers import IdentifierInvalid, parse_public_id
+
+
+class SourceViewSet(
+    mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSet[Source]
+):
+    """The meters, gateways and head-ends that may post callbacks."""
+
+    queryset = Source.objects.none()
+    serializer_class = SourceSerializer
+    lookup_url_kwarg = "id"
+    lookup_value_regex = "[^/]+"
+    filterset_fields = ["name", "scheme", "enabled"]
+
+    def get_queryset(self) -> QuerySet[Source]:
+        """Return the tenant's sources."""
+        if getattr(self, "swagger_fake_view", False):
+            return Source.objects.none()
+        tenant = actor_of(self.request).tenant
+        return Source.objects.filter(tenant=tenant).prefetch_related("secrets")
+
+    def get_object(self) -> Source:
+        """
+        Return the source that the URL names.
+
+        Raises: Http404: it is not this tenant's, or no source id at all.
+        """
+        try:
+            source_id = parse_public_id("src", self.kwargs["id"])
+            return self.get_queryset().get(pk=source_id)
+        except (IdentifierInvalid, Source.DoesNotExist) as error:
+            raise Http404 from error
+
+    @extend_schema(
+        request=NewSourceSerializer, responses={201: SourceWithSecretSerializer}
+    )
+    def create(self, request: Request) -> Response:
+        """Create a source; its secret is in this reply alone."""
+        actor = actor_of(request)
+        wanted = NewSourceSerializer(data=request.data)
+        wanted.is_valid(raise_exception=True)
+        source, secret = create_source(
+            tenant=actor.tenant, actor=actor, **wanted.validated_data
+        )
+        return self._with_secret(source, secret, status.HTTP_201_CREATED)
+
+    @extend_schema(request=SourceChangesSerializer, responses=SourceSerializer)
+    def partial_update(self, request: Request, id: str) -> Response:
+        """Change a source; listeners act on it at once."""
+        actor = actor_of(request)
+        source = self.get_object()
+        wanted = SourceChangesSerializer(data=request.data, partial=True)
+        wanted.is_valid(raise_exception=True)
+        changed = update_source(
+            tenant=actor.tenant,
+            actor=actor,
+            source=source,
+            changes=wanted.validated_data,
+        )
+        return Response(self.get_serializer(changed).data)
+
+    @extend_schema(
+        request=RotationSerializer, responses={200: SourceWithSecretSerializer}
+    )
+    @action(detail=True, methods=["post"], url_path="rotate-secret")
+    def rotate_secret(self, request: Request, id: str) -> Response:
+        """Give the source a new secret; the old ones stay in force for the overlap."""
+        actor = actor_of(request)
+        source = self.get_object()
+        wanted = RotationSerializer(data=request.data)
+        wanted.is_valid(raise_exception=True)
+        secret = rotate_secret(
+            tenant=actor.tenant,
+            actor=actor,
+            source=source,
+            overlap_s=wanted.validated_data["overlap_s"],
+            now=timezone.now(),
+        )
+        return self._with_secret(source, secret, status.HTTP_200_OK)
+
+    def _with_secret(self, source: Source, secret: str, code: int) -> Response:
+        fresh = self.get_queryset().get(pk=source.pk)
+        shown = SourceWithSecretSerializer(fresh, context={"secret": secret})
+        return Response(shown.data, status=code)
