@@ -163,7 +163,9 @@ class BillRun(models.Model):
     account_count = models.PositiveIntegerField(default=0)
     done_count = models.PositiveIntegerField(default=0)
     skipped_count = models.PositiveIntegerField(default=0)
-    #: What went wrong with which account: `[{"account", "code", "detail"}]`.
+    failed_count = models.PositiveIntegerField(default=0)
+    #: What went wrong with which account, the first thousand: `[{"account", "code",
+    #: "detail"}]`.
     errors = models.JSONField(default=list)
     #: Told of the end even when it asked for no `bill_run.completed`.
     callback_endpoint_id = models.UUIDField(null=True)
@@ -190,6 +192,14 @@ class BillRun(models.Model):
     def public_id(self) -> str:
         """The id in URLs and messages."""
         return public_id("run", self.pk)
+
+    @property
+    def percent(self) -> int:
+        """How much of the work is done, in whole per cents."""
+        if self.account_count == 0:
+            return 100 if self.completed_at else 0
+        decided = self.done_count + self.skipped_count + self.failed_count
+        return decided * 100 // self.account_count
 
 
 class InvoiceCounter(models.Model):
@@ -229,6 +239,23 @@ class Invoice(models.Model):
             models.UniqueConstraint(
                 fields=["tenant", "account", "period_start", "period_end"],
                 name="invoice_period_unique",
+            ),
+            #: No day of an account is on two invoices.
+            ExclusionConstraint(
+                name="invoice_periods_apart",
+                expressions=[
+                    (_point(F("tenant")), RangeOperators.OVERLAPS),
+                    (_point(F("account")), RangeOperators.OVERLAPS),
+                    (
+                        Func(
+                            F("period_start"),
+                            F("period_end"),
+                            function="daterange",
+                            output_field=DateRangeField(),
+                        ),
+                        RangeOperators.OVERLAPS,
+                    ),
+                ],
             ),
         ]
 

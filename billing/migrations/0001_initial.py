@@ -46,6 +46,7 @@ class Migration(migrations.Migration):
                 ('account_count', models.PositiveIntegerField(default=0)),
                 ('done_count', models.PositiveIntegerField(default=0)),
                 ('skipped_count', models.PositiveIntegerField(default=0)),
+                ('failed_count', models.PositiveIntegerField(default=0)),
                 ('errors', models.JSONField(default=list)),
                 ('callback_endpoint_id', models.UUIDField(null=True)),
                 ('lease_until', models.DateTimeField(null=True)),
@@ -138,6 +139,10 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='invoice',
             constraint=models.UniqueConstraint(fields=('tenant', 'account', 'period_start', 'period_end'), name='invoice_period_unique'),
+        ),
+        migrations.AddConstraint(
+            model_name='invoice',
+            constraint=django.contrib.postgres.constraints.ExclusionConstraint(expressions=[(models.Func(models.F('tenant'), models.F('tenant'), models.Value('[]'), function='int8range', output_field=django.contrib.postgres.fields.ranges.BigIntegerRangeField()), '&&'), (models.Func(models.F('account'), models.F('account'), models.Value('[]'), function='int8range', output_field=django.contrib.postgres.fields.ranges.BigIntegerRangeField()), '&&'), (models.Func(models.F('period_start'), models.F('period_end'), function='daterange', output_field=django.contrib.postgres.fields.ranges.DateRangeField()), '&&')], name='invoice_periods_apart'),
         ),
         migrations.AddConstraint(
             model_name='invoiceline',

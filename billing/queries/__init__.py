@@ -1,0 +1,1 @@
+"""Reads about billing, by subject."""
