@@ -241,13 +241,14 @@ class Driver(Generic[Token]):
         self._transfers: dict[pycurl.Curl, _Transfer[Token]] = {}
         self._spare: list[pycurl.Curl] = []
         self._timer_at: float | None = None
+        self._unsent: list[tuple[Token, Outcome]] = []
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
         self._multi.setopt(pycurl.M_MAXCONNECTS, IDLE_CONNECTIONS)
 
     def __len__(self) -> int:
         """Return how many requests are on their way."""
-        return len(self._transfers)
+        return len(self._transfers) + len(self._unsent)
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -271,18 +272,24 @@ class Driver(Generic[Token]):
         self._selector.close()
 
     def add(self, request: Request, token: Token) -> None:
-        """Begin to send."""
+        """Begin to send; what cannot be sent at all ends with the next step."""
         curl = self._spare.pop() if self._spare else pycurl.Curl()
         transfer = _Transfer(token)
-        _prepare(curl, request, transfer)
+        try:
+            _prepare(curl, request, transfer)
+        except BundleMissing as error:
+            self._unsent.append((token, _unsent("tls_error", error)))
+            return
+        except (pycurl.error, ValueError, TypeError) as error:
+            self._unsent.append((token, _unsent("request_invalid", error)))
+            return
         self._transfers[curl] = transfer
         self._multi.add_handle(curl)
 
     def step(self, wait_s: float) -> list[tuple[Token, Outcome]]:
         """Move on for at most `wait_s`; return what has ended."""
-        now = time.monotonic()
         if self._timer_at is not None:
-            wait_s = min(wait_s, max(self._timer_at - now, 0))
+            wait_s = min(wait_s, max(self._timer_at - time.monotonic(), 0))
         for key, events in self._selector.select(wait_s):
             self._multi.socket_action(key.fd, _action(events))
         if self._timer_at is not None and time.monotonic() >= self._timer_at:
@@ -291,7 +298,7 @@ class Driver(Generic[Token]):
         return self._ended()
 
     def _ended(self) -> list[tuple[Token, Outcome]]:
-        ended: list[tuple[Token, Outcome]] = []
+        ended, self._unsent = self._unsent, []
         queued = 1
         while queued:
             queued, done, failed = self._multi.info_read()
@@ -335,6 +342,19 @@ def send_all(requests: Sequence[Request]) -> list[Outcome]:
     return [outcomes[number] for number in range(len(requests))]
 
 
+def _unsent(error: str, reason: Exception) -> Outcome:
+    return Outcome(
+        status_code=None,
+        error=error,
+        detail=str(reason)[:DETAIL_CHARACTERS],
+        headers={},
+        body=b"",
+        address="",
+        started=time.monotonic(),
+        duration_s=0.0,
+    )
+
+
 def _action(events: int) -> int:
     read = pycurl.CSELECT_IN if events & selectors.EVENT_READ else 0
     write = pycurl.CSELECT_OUT if events & selectors.EVENT_WRITE else 0
@@ -345,6 +365,8 @@ def _prepare(curl: pycurl.Curl, request: Request, transfer: _Transfer[Any]) -> N
     for option, value in _options().items():
         curl.setopt(option, value)
     curl.setopt(pycurl.URL, request.url)
+    if request.url.lower().startswith("https:"):
+        curl.setopt(pycurl.CAINFO, authorities())
     # No 100-continue: it would cost a round trip.
     curl.setopt(pycurl.HTTPHEADER, [*request.headers, "Expect:", "Accept:"])
     curl.setopt(pycurl.OPENSOCKETFUNCTION, transfer.open_socket)
@@ -366,7 +388,6 @@ def _options() -> dict[int, Any]:
         pycurl.NOPROXY: "*",
         pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_2TLS,
         pycurl.SSLVERSION: pycurl.SSLVERSION_TLSv1_2,
-        pycurl.CAINFO: authorities(),
         pycurl.USERAGENT: f"Gridhook/{settings.VERSION}",
         pycurl.CONNECTTIMEOUT_MS: CONNECT_TIMEOUT_S * 1000,
         pycurl.TIMEOUT_MS: int(settings.DELIVERY_TIMEOUT_S * 1000),
