@@ -59,10 +59,7 @@ def claim(limit: int, busy: Mapping[UUID, int] | None = None) -> list[Claimed]:
         _use_rate(cursor, Counter(row[3] for row in rows if row[3] in rated))
         secrets = _secrets(cursor, {row[3] for row in rows})
     offset = _clock_offset(rows)
-    return [
-        Claimed(*row[:-1], secrets.get(row[3], ()), offset)
-        for row in rows
-    ]
+    return [Claimed(*(*row[:-1], secrets.get(row[3], ()), offset)) for row in rows]
 
 
 def cancel_orphans() -> None:
