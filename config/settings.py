@@ -116,6 +116,7 @@ TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-gb"
 STATIC_URL = "/static/"
 STATIC_ROOT = VAR / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = True
 LOGIN_URL = reverse_lazy("admin:login")
 SESSION_COOKIE_HTTPONLY = True
@@ -130,10 +131,10 @@ INSTALLED_APPS = [
     "ingest",
     "subscriptions",
     "tenants",
-    "unfold",
+    "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
     "unfold.contrib.forms",
-    "django.contrib.admin",
+    "config.console.apps.ConsoleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -211,5 +212,33 @@ LOGGING: dict[str, Any] = {
     "root": {
         "handlers": ["stderr"],
         "level": env.text("GRIDHOOK_LOG_LEVEL", "WARNING"),
+    },
+}
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "Gridhook",
+    "SITE_HEADER": "Gridhook",
+    "SITE_SUBHEADER": "config.console.navigation.tenant_name",
+    "SITE_SYMBOL": "bolt",
+    "SITE_URL": None,
+    "SHOW_HISTORY": False,
+    "SHOW_VIEW_ON_SITE": False,
+    "STYLES": [f"{STATIC_URL}console/console.css?v={VERSION}"],
+    "SCRIPTS": [f"{STATIC_URL}console/console.js?v={VERSION}"],
+    "DASHBOARD_CALLBACK": "config.console.dashboard.dashboard",
+    "SIDEBAR": {"navigation": "config.console.navigation.navigation"},
+    "COLORS": {
+        "primary": {
+            "50": "oklch(97.5% .012 235)",
+            "100": "oklch(94.5% .025 235)",
+            "200": "oklch(89% .05 236)",
+            "300": "oklch(81% .09 237)",
+            "400": "oklch(71% .125 240)",
+            "500": "oklch(61% .14 243)",
+            "600": "oklch(52% .14 246)",
+            "700": "oklch(45% .125 247)",
+            "800": "oklch(39% .1 248)",
+            "900": "oklch(34% .08 249)",
+            "950": "oklch(26% .06 250)",
+        }
     },
 }

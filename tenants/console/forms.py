@@ -1,8 +1,12 @@
 """Forms in the console's look, whose choices are the actor's tenant's."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
+from django.forms.widgets import Input
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 from unfold.widgets import (
     CHECKBOX_CLASSES,
     INPUT_CLASSES,
@@ -18,7 +22,7 @@ _LOOKS: tuple[tuple[type[forms.Widget], list[str]], ...] = (
     (forms.CheckboxInput, CHECKBOX_CLASSES),
     (forms.Select, SELECT_CLASSES),
     (forms.Textarea, TEXTAREA_CLASSES),
-    (forms.Input, INPUT_CLASSES),
+    (Input, INPUT_CLASSES),
 )
 
 
@@ -31,8 +35,8 @@ class DateInput(forms.DateInput):
         super().__init__(attrs, format="%Y-%m-%d")
 
 
-class CheckboxList(UnfoldAdminCheckboxSelectMultipleWidget):
-    """Some of many, each with a box to tick."""
+#: Some of many, each with a box to tick; templates go by the class's own name.
+CheckboxList = UnfoldAdminCheckboxSelectMultipleWidget
 
 
 class ConsoleForm(forms.Form):
@@ -56,3 +60,28 @@ def _dress(widget: forms.Widget) -> None:
         if isinstance(widget, kind):
             widget.attrs["class"] = " ".join(classes)
             return
+
+
+class Suggest(forms.TextInput):
+    """A text field that suggests some of what there is, however much that is."""
+
+    def __init__(self, attrs: dict[str, Any] | None = None) -> None:
+        super().__init__(attrs)
+        self.suggestions: Sequence[str] = ()
+
+    def render(
+        self,
+        name: str,
+        value: Any,
+        attrs: dict[str, Any] | None = None,
+        renderer: Any = None,
+    ) -> SafeString:
+        """Return the field and its list."""
+        list_id = f"suggest-{name}"
+        field = super().render(
+            name, value, {**(attrs or {}), "list": list_id}, renderer
+        )
+        options = format_html_join(
+            "", '<option value="{}">', zip(self.suggestions, strict=True)
+        )
+        return format_html('{}<datalist id="{}">{}</datalist>', field, list_id, options)

@@ -116,6 +116,17 @@ class TenantAdmin(ModelAdmin):
             raise Http404(f"There is no such {self.opts.verbose_name}.")
         return thing
 
+    def writable(self, request: HttpRequest, object_id: str) -> Any:
+        """
+        Return the tenant's thing of this id, for changing it.
+
+        Raises: PermissionDenied, Http404.
+        """
+        thing = self.own_object(request, object_id)
+        if not self.may_write(request):
+            raise PermissionDenied
+        return thing
+
     def detail(self, request: HttpRequest, thing: Any) -> dict[str, Any]:
         """Return what the detail page shows of the thing."""
         return {}
@@ -157,12 +168,11 @@ class TenantAdmin(ModelAdmin):
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
+    ) -> TemplateResponse:
         """Show the list."""
         title = capfirst(str(self.opts.verbose_name_plural))
         context = {"title": title, **(extra_context or {})}
-        page: HttpResponse = super().changelist_view(request, context)
-        return page
+        return super().changelist_view(request, context)
 
     def add_view(
         self,
@@ -208,9 +218,7 @@ class TenantAdmin(ModelAdmin):
         self, request: HttpRequest, object_id: str, button: str
     ) -> HttpResponse:
         """Do what a button says, and go back to the page."""
-        thing = self.own_object(request, object_id)
-        if not self.may_write(request):
-            raise PermissionDenied
+        thing = self.writable(request, object_id)
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         if button not in {known.name for known in self.buttons(request, thing)}:
@@ -244,7 +252,7 @@ class TenantAdmin(ModelAdmin):
         self, request: HttpRequest, template: str, **context: Any
     ) -> TemplateResponse:
         """Return a page in the console's frame."""
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        request.current_app = self.admin_site.name
         return TemplateResponse(
             request,
             template,
@@ -257,6 +265,15 @@ class TenantAdmin(ModelAdmin):
                 **context,
             },
         )
+
+    def form_link(
+        self, request: HttpRequest, thing: Model, name: str, icon: str, label: str
+    ) -> list[dict[str, str]]:
+        """Return the link to a form about the thing, for who may send it."""
+        if not self.may_write(request):
+            return []
+        href = reverse(f"admin:{self._url_name(name)}", args=[thing.pk])
+        return [{"href": href, "icon": icon, "label": label}]
 
     # --- Ways between --------------------------------------------------------
     def to_page(self, thing: Model) -> HttpResponseRedirect:

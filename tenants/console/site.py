@@ -1,13 +1,19 @@
 """The console's site: for people of a tenant, with pages that are walled by tenant."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 from django.db.models import Model
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.template.response import SimpleTemplateResponse
+from django.utils import timezone
 from unfold.sites import UnfoldAdminSite
 
 from tenants.console.pages import TenantAdmin
+
+View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 
 
 class ConsoleSite(UnfoldAdminSite):
@@ -32,3 +38,20 @@ class ConsoleSite(UnfoldAdminSite):
         if getattr(request, "actor", None) is None:
             return False
         return bool(super().has_permission(request))
+
+    def admin_view(self, view: View, cacheable: bool = False) -> View:
+        """Show every page's times in the tenant's zone."""
+        inner = super().admin_view(view, cacheable)
+
+        @wraps(inner)
+        def in_zone(
+            request: HttpRequest, *args: Any, **kwargs: Any
+        ) -> HttpResponseBase:
+            actor = getattr(request, "actor", None)
+            with timezone.override(actor.tenant.zone if actor else None):
+                reply = inner(request, *args, **kwargs)
+                if isinstance(reply, SimpleTemplateResponse):
+                    reply.render()
+            return reply
+
+        return cast("View", in_zone)

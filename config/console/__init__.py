@@ -1,0 +1,1 @@
+"""The console as a whole: its site, its sidebar, its dashboard."""

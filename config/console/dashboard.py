@@ -1,0 +1,118 @@
+"""The first page: what the tenant's callbacks and messages are doing now."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils import timezone
+
+from config.console.activity import COUNT_LIMIT, Activity, activity
+from ingest.admin.sources import source_url
+from ingest.models import Callback, CallbackRejection, Source
+from subscriptions.models import Delivery, DeliveryStatus, Endpoint
+from tenants.actors import actor_of
+from tenants.models import Tenant
+
+_RECENT = 6
+
+
+def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """Return what the dashboard's template shows."""
+    tenant = actor_of(request).tenant
+    seen = activity(tenant=tenant, now=timezone.now())
+    source = Source.objects.filter(tenant=tenant).order_by("-id").first()
+    return {
+        **context,
+        "tenant": tenant,
+        "seen": seen,
+        "tiles": _tiles(seen),
+        "series": _series(seen, tenant),
+        "failures": _failures(tenant),
+        "rejections": _rejections(tenant),
+        "source": source,
+        "source_url": source_url(source) if source else "",
+        "has_endpoints": Endpoint.objects.filter(
+            tenant=tenant, deleted_at=None
+        ).exists(),
+        "has_callbacks": Callback.objects.filter(tenant=tenant).exists(),
+        "may_configure": _may_add(request, Source),
+        "may_see_messages": _may_view(request, Delivery),
+    }
+
+
+def _may_add(request: HttpRequest, model: type[Any]) -> bool:
+    return admin.site.get_model_admin(model).has_add_permission(request)
+
+
+def _may_view(request: HttpRequest, model: type[Any]) -> bool:
+    return admin.site.get_model_admin(model).has_view_permission(request)
+
+
+def _tiles(seen: Activity) -> list[dict[str, Any]]:
+    return [
+        {
+            "label": "Accepted",
+            "value": f"{seen.total('accepted'):,}",
+            "note": "last hour",
+        },
+        {
+            "label": "Processed",
+            "value": f"{seen.total('processed'):,}",
+            "note": "of these",
+        },
+        {
+            "label": "Waiting",
+            "value": bounded(seen.waiting),
+            "note": "for a worker",
+            "since": seen.oldest_waiting_at,
+        },
+        {
+            "label": "Delivered",
+            "value": f"{seen.total('delivered'):,}",
+            "note": f"of {seen.total('messages'):,} messages of the last hour",
+        },
+        {
+            "label": "Failing",
+            "value": bounded(seen.failing),
+            "note": f"{bounded(seen.retrying)} retrying, {bounded(seen.dead)} dead",
+            "is_bad": seen.failing > 0,
+        },
+    ]
+
+
+def bounded(count: int) -> str:
+    """Return a count as text, "more than" when it reached the bound of counting."""
+    return f"{count:,}+" if count >= COUNT_LIMIT else f"{count:,}"
+
+
+def _series(seen: Activity, tenant: Tenant) -> dict[str, Any]:
+    return {
+        "type": "line",
+        "precision": 0,
+        "labels": [f"{m.at.astimezone(tenant.zone):%H:%M}" for m in seen.minutes],
+        "datasets": [
+            {
+                "label": name.capitalize(),
+                "colour": f"--gh-{name}",
+                "data": [getattr(minute, name) for minute in seen.minutes],
+            }
+            for name in ("accepted", "processed", "delivered")
+        ],
+    }
+
+
+def _failures(tenant: Tenant) -> list[Delivery]:
+    """Return the newest dead deliveries."""
+    return list(
+        Delivery.objects.filter(tenant=tenant, status=DeliveryStatus.DEAD)
+        .select_related("endpoint")
+        .order_by("-id")[:_RECENT]
+    )
+
+
+def _rejections(tenant: Tenant) -> list[CallbackRejection]:
+    return list(
+        CallbackRejection.objects.filter(tenant=tenant).order_by("-callback_id")[
+            :_RECENT
+        ]
+    )

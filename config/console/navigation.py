@@ -1,0 +1,102 @@
+"""The sidebar: what the actor's role may open, and nothing else."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.urls import reverse
+
+from billing.models import Account, Agreement, BillRun, Invoice, Tariff
+from ingest.models import Callback, CallbackRejection, Device, Source
+from subscriptions.models import Delivery, Endpoint
+from tenants.models import ApiKey, AuditEntry, Membership
+
+
+@dataclass(frozen=True)
+class _Entry:
+    title: str
+    icon: str
+    model: type[Any]
+    page: str = "changelist"
+
+
+_GROUPS: tuple[tuple[str, Sequence[_Entry]], ...] = (
+    (
+        "Ingest",
+        (
+            _Entry("Sources", "sensors", Source),
+            _Entry("Callbacks", "move_to_inbox", Callback),
+            _Entry("Rejected", "report", CallbackRejection),
+            _Entry("Devices", "speed", Device),
+        ),
+    ),
+    (
+        "Subscriptions",
+        (
+            _Entry("Endpoints", "webhook", Endpoint),
+            _Entry("Deliveries", "outbox", Delivery),
+        ),
+    ),
+    (
+        "Billing",
+        (
+            _Entry("Accounts", "contacts", Account),
+            _Entry("Tariffs", "sell", Tariff),
+            _Entry("Agreements", "handshake", Agreement),
+            _Entry("Bill runs", "play_circle", BillRun),
+            _Entry("Invoices", "receipt_long", Invoice),
+            _Entry("Reports", "monitoring", Invoice, "reports"),
+        ),
+    ),
+    (
+        "Settings",
+        (
+            _Entry("People", "group", Membership),
+            _Entry("API keys", "key", ApiKey),
+            _Entry("Audit trail", "history", AuditEntry),
+        ),
+    ),
+)
+
+
+def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    """Return the sidebar's groups for whoever asks."""
+    home = {"title": "Dashboard", "icon": "dashboard", "link": reverse("admin:index")}
+    groups: list[dict[str, Any]] = [{"items": [home]}]
+    for title, entries in _GROUPS:
+        items = [_item(request, entry) for entry in entries if _may(request, entry)]
+        if items:
+            groups.append({"title": title, "items": items})
+    return groups
+
+
+def _may(request: HttpRequest, entry: _Entry) -> bool:
+    if not admin.site.is_registered(entry.model):
+        return False
+    return admin.site.get_model_admin(entry.model).has_view_permission(request)
+
+
+def _item(request: HttpRequest, entry: _Entry) -> dict[str, Any]:
+    meta = entry.model._meta
+    link = reverse(f"admin:{meta.app_label}_{meta.model_name}_{entry.page}")
+    return {
+        "title": entry.title,
+        "icon": entry.icon,
+        "link": link,
+        "active": _is_active(request, link, entry),
+    }
+
+
+def _is_active(request: HttpRequest, link: str, entry: _Entry) -> bool:
+    """Tell whether it is open; reports live under invoices, and are not they."""
+    if entry.page == "changelist" and request.path.startswith(link + "reports/"):
+        return False
+    return request.path.startswith(link)
+
+
+def tenant_name(request: HttpRequest) -> str:
+    """Return the line under the product's name."""
+    actor = getattr(request, "actor", None)
+    return str(actor.tenant.name) if actor else ""

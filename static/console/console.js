@@ -1,0 +1,77 @@
+/* Charts whose data changes, and buttons that copy. HTMX and Chart.js are unfold's. */
+(() => {
+  const colour = (name) =>
+    getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const drawn = new Map();
+
+  const options = (spec) => ({
+    animation: false,
+    responsive: true,
+    maintainAspectRatio: false,
+    interaction: { mode: "index", intersect: false },
+    plugins: { legend: { display: false } },
+    scales: {
+      x: {
+        stacked: Boolean(spec.stacked),
+        grid: { display: false },
+        ticks: { color: "#9ca3af", maxTicksLimit: spec.ticks || 12, maxRotation: 0 },
+      },
+      y: {
+        stacked: Boolean(spec.stacked),
+        beginAtZero: true,
+        max: spec.max,
+        title: { display: Boolean(spec.unit), text: spec.unit, color: "#9ca3af" },
+        grid: { color: colour("--gh-line") },
+        ticks: { color: "#9ca3af", maxTicksLimit: 6, precision: spec.precision },
+      },
+    },
+  });
+
+  const dataset = (spec, item) => ({
+    label: item.label,
+    data: item.data,
+    borderColor: colour(item.colour),
+    backgroundColor: colour(item.colour),
+    borderWidth: spec.type === "line" ? 2 : 0,
+    pointRadius: 0,
+    tension: 0.25,
+    borderRadius: 2,
+    maxBarThickness: 26,
+  });
+
+  /* `data-chart` names the element whose text is the chart's JSON. */
+  const draw = (canvas) => {
+    const source = document.getElementById(canvas.dataset.chart);
+    if (!source) return;
+    const spec = JSON.parse(source.textContent);
+    const data = {
+      labels: spec.labels,
+      datasets: spec.datasets.map((item) => dataset(spec, item)),
+    };
+    const chart = drawn.get(canvas);
+    if (chart) {
+      chart.data = data;
+      chart.update("none");
+      return;
+    }
+    drawn.set(canvas, new Chart(canvas, { type: spec.type, data, options: options(spec) }));
+  };
+
+  const drawAll = () => document.querySelectorAll("canvas[data-chart]").forEach(draw);
+  document.addEventListener("DOMContentLoaded", drawAll);
+  document.addEventListener("htmx:afterSettle", drawAll);
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-copy]");
+    if (!button) return;
+    const text = document.getElementById(button.dataset.copy).textContent;
+    navigator.clipboard.writeText(text.trim()).then(() => {
+      button.textContent = "Copied";
+    });
+  });
+
+  document.addEventListener("submit", (event) => {
+    const question = event.target.dataset.confirm;
+    if (question && !window.confirm(question)) event.preventDefault();
+  });
+})();
