@@ -1,0 +1,5 @@
+"""The console's billing pages, by subject."""
+
+from billing.admin import catalogue, reports, runs
+
+__all__ = ["catalogue", "reports", "runs"]
