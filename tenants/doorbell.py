@@ -6,12 +6,14 @@ and repeats within a moment are rung once. A lost bell costs latency alone: the 
 finds the work. Source: docs/explanation/durability.md
 """
 
+import contextlib
 import logging
 import threading
 from typing import Any
 
 from celery import current_app
 from django.db import transaction
+from kombu import Connection
 from kombu.exceptions import KombuError
 
 log = logging.getLogger(__name__)
@@ -46,28 +48,40 @@ class Doorbell:
 
     def _run(self) -> None:
         pause = threading.Event()
+        # The thread's own: a connection is never shared with a forked process.
+        broker: Connection | None = None
         while True:
             self._wake.wait()
             self._wake.clear()
             with self._lock:
                 asked, self._asked = self._asked, set()
             for task in sorted(asked):
-                _publish(task)
+                broker = _publish(task, broker)
             pause.wait(COALESCE_S)
 
 
-def _publish(task: str) -> None:
+def _publish(task: str, broker: Connection | None) -> Connection | None:
+    """Ring, and return the connection to ring by next time; None: it failed."""
     queue = current_app.amqp.router.route({}, task)["queue"].name
     try:
-        with current_app.connection_for_write() as broker:
-            channel: Any = broker.default_channel
-            waiting = channel.queue_declare(queue)
-            if waiting.message_count < ENOUGH_WAITING:
-                current_app.send_task(
-                    task, connection=broker, expires=EXPIRY_S, retry=False
-                )
+        broker = broker or current_app.connection_for_write()
+        channel: Any = broker.default_channel
+        waiting = channel.queue_declare(queue)
+        if waiting.message_count < ENOUGH_WAITING:
+            current_app.send_task(
+                task, connection=broker, expires=EXPIRY_S, retry=False
+            )
     except (KombuError, OSError) as error:
         log.info("No bell for %s: %s", task, error)
+        _close(broker)
+        return None
+    return broker
+
+
+def _close(broker: Connection | None) -> None:
+    if broker is not None:
+        with contextlib.suppress(KombuError, OSError):
+            broker.release()
 
 
 _bell = Doorbell()
