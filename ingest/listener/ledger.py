@@ -38,8 +38,8 @@ SWEEP_S = 0.1
 #: a circle. What is not returned was there before.
 STORE = """
 WITH incoming AS (
-    SELECT * FROM unnest(%s::uuid[], %s::bigint[], %s::uuid[], %s::text[], %s::bytea[],
-                         %s::text[], %s::bytea[])
+    SELECT * FROM unnest(%b::uuid[], %b::bigint[], %b::uuid[], %b::text[], %b::bytea[],
+                         %b::text[], %b::bytea[])
         AS i (id, tenant_id, source_id, transaction_id, digest, content_type, body)
 ), ledger AS (
     INSERT INTO ingest_callback
@@ -64,7 +64,7 @@ SELECT id FROM ledger
 #: does not show rows that another listener committed meanwhile.
 FIRST = """
 SELECT i.place, c.id, c.digest
-FROM unnest(%s::bigint[], %s::bigint[], %s::uuid[], %s::text[])
+FROM unnest(%b::bigint[], %b::bigint[], %b::uuid[], %b::text[])
     AS i (place, tenant_id, source_id, transaction_id)
 JOIN ingest_callback c ON c.tenant_id = i.tenant_id AND c.source_id = i.source_id
     AND c.transaction_id = i.transaction_id COLLATE "C"
