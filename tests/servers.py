@@ -39,6 +39,8 @@ class Servers:
     def start(self) -> None:
         """Start both servers, point the environment at them, and migrate."""
         make_keys(self.var)
+        # What `up` collects there; without it, the static files' middleware warns.
+        (self.var / "static").mkdir()
         postgres = EmbeddedPostgres(self.var, settings=("max_connections=200",))
         redis = EmbeddedRedis(self.var)
         postgres.prepare()

@@ -15,32 +15,37 @@ from tenants.models import Tenant
 
 _ZERO = Decimal(0)
 
-#: Set-based, for a month of quarter hours is 3,000 readings: one row comes back. A
-#: register's usage is a difference, so its period reaches to the readings around it.
+#: Set-based, for a month of quarter hours is 3,000 readings: one row comes back. It
+#: takes the readings that usage is shared out from (ingest/shares.py): intervals that
+#: touch the period, and a register's readings within, at, or next to its ends.
 _DIGEST = """
 WITH span AS (
-    SELECT
-        CASE WHEN %(register)s THEN coalesce((
+    SELECT c.kind, c.longest_s * interval '1 second' AS longest,
+        coalesce((
             SELECT max(start_at) FROM ingest_reading
             WHERE tenant_id = %(tenant)s AND channel_id = %(channel)s
-                AND start_at <= %(start)s), %(start)s)
-        ELSE %(start)s END AS start_at,
-        CASE WHEN %(register)s THEN coalesce((
+                AND start_at <= %(start)s AND c.kind = 'register'), %(start)s) AS since,
+        coalesce((
             SELECT min(start_at) FROM ingest_reading
             WHERE tenant_id = %(tenant)s AND channel_id = %(channel)s
-                AND start_at >= %(end)s), %(end)s)
-        ELSE %(end)s END AS end_at
+                AND start_at >= %(end)s AND c.kind = 'register'), %(end)s) AS until
+    FROM ingest_channel c WHERE c.tenant_id = %(tenant)s AND c.id = %(channel)s
 )
 SELECT count(*), encode(sha256(convert_to(coalesce(string_agg(
     to_char(r.start_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
         || '|' || coalesce(trim_scale(r.value)::text, '')
-        || '|' || r.quality
+        || '|' || r.quality::text
         || '|rcp_' || replace(r.callback_id::text, '-', ''),
     E'\\n' ORDER BY r.start_at), ''), 'UTF8')), 'hex')
-FROM ingest_reading r, span
+FROM span, ingest_reading r
 WHERE r.tenant_id = %(tenant)s AND r.channel_id = %(channel)s
-    AND r.start_at >= span.start_at
-    AND (r.start_at < span.end_at OR (%(register)s AND r.start_at = span.end_at))
+    AND CASE span.kind WHEN 'register'
+        THEN r.start_at BETWEEN span.since AND span.until
+        ELSE r.start_at >= %(start)s - span.longest AND r.start_at < %(end)s
+            AND r.start_at + r.duration_s * interval '1 second' > %(start)s
+        END
+    -- For the partitions and the index, which no CASE can use.
+    AND r.start_at >= span.since - span.longest AND r.start_at <= span.until
 """
 
 
@@ -112,7 +117,6 @@ def readings_digest(
                 "channel": channel.pk,
                 "start": midnight(tenant.zone, period.start),
                 "end": midnight(tenant.zone, period.end),
-                "register": channel.kind == "register",
             },
         )
         count, sha256 = cursor.fetchone()

@@ -65,8 +65,8 @@ WITH span AS (
 ), used AS (
     SELECT s.account_id, s.month, c.unit,
         sum(coalesce(u.value, 0)) AS usage,
-        sum(extract(epoch FROM (s.end_date::timestamp AT TIME ZONE %(zone)s)
-            - (s.start_date::timestamp AT TIME ZONE %(zone)s)))::bigint AS expected_s,
+        sum(extract(epoch FROM ingest_day_start(s.end_date, %(zone)s)
+            - ingest_day_start(s.start_date, %(zone)s)))::bigint AS expected_s,
         sum(coalesce(u.actual_s, 0)) AS actual_s,
         sum(coalesce(u.estimated_s, 0)) AS estimated_s
     FROM span s

@@ -1,0 +1,537 @@
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from time import monotonic
+from uuid import UUID
+
+import psycopg
+import pytest
+from django.conf import settings
+from django.db import DatabaseError, connection, transaction
+
+from billing.local_days import midnight
+from billing.models import BillRun, BillRunStatus, Invoice, InvoiceLine
+from billing.queries.drafts import draft_invoice, snapshot
+from billing.rating import Period
+from billing.services.agreements import Terms, create_agreement
+from billing.services.bill_runs import Claim, ClaimLost, claim_run, request_bill_run
+from billing.services.invoicing import carry_run, issue_invoice
+from billing.services.tariffs import NewVersion, add_tariff_version
+from billing.tests.metering import (
+    CALLBACK,
+    Customer,
+    clear_marks,
+    mark_pending,
+    meter_days,
+    new_customer,
+    new_tariff,
+)
+from conftest import make_tenant
+from subscriptions.models import Delivery, Endpoint, Message
+from tenants.actors import operator
+from tenants.database import acting_for, pipeline
+from tenants.identifiers import public_id
+from tenants.models import AuditEntry, Tenant
+
+JULY = (date(2016, 7, 1), date(2016, 8, 1))
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def request_run(
+    tenant: Tenant,
+    period: tuple[date, date] = JULY,
+    *,
+    endpoint_id: UUID | None = None,
+) -> BillRun:
+    with acting_for(tenant):
+        return request_bill_run(
+            tenant=tenant,
+            actor=operator(tenant),
+            period_start=period[0],
+            period_end=period[1],
+            callback_endpoint_id=endpoint_id,
+        )
+
+
+def carry(run: BillRun) -> BillRun:
+    carry_run(tenant_id=run.tenant_id, run_id=run.pk)
+    return reread(run)
+
+
+def reread(run: BillRun) -> BillRun:
+    with acting_for(run.tenant_id):
+        return BillRun.objects.get(tenant_id=run.tenant_id, pk=run.pk)
+
+
+def lines_of(tenant: Tenant) -> list[InvoiceLine]:
+    with acting_for(tenant):
+        lines = InvoiceLine.objects.filter(tenant=tenant)
+        return list(lines.order_by("invoice__number", "position"))
+
+
+def invoices_of(tenant: Tenant) -> list[Invoice]:
+    with acting_for(tenant):
+        return list(Invoice.objects.filter(tenant=tenant).order_by("number"))
+
+
+def held(run: BillRun) -> Claim:
+    claim = claim_run(tenant_id=run.tenant_id, run_id=run.pk)
+    assert claim is not None
+    return claim
+
+
+def expire_lease(run: BillRun) -> None:
+    with acting_for(run.tenant_id):
+        BillRun.objects.filter(tenant_id=run.tenant_id, pk=run.pk).update(
+            lease_until=datetime(2020, 1, 1, tzinfo=UTC)
+        )
+
+
+def amounts(lines: list[InvoiceLine]) -> list[str]:
+    return [f"{line.amount:.2f}" for line in lines]
+
+
+def test_a_month_is_billed_with_its_proof(tenant: Tenant) -> None:
+    customer = new_customer(tenant)
+    meter_days(customer, date(2016, 6, 30), ["100"])
+    meter_days(customer, JULY[0], ["8.0282"] * 30)
+    meter_days(customer, date(2016, 7, 31), ["8.0362"], quality="E")
+    meter_days(customer, JULY[1], ["100"])
+    run = carry(request_run(tenant))
+    assert (run.status, run.done_count, run.percent) == ("completed", 1, 100)
+    (invoice,) = invoices_of(tenant)
+    assert (invoice.number, f"{invoice.total:.2f}") == ("INV-000001", "65.32")
+    usage, standing = lines_of(tenant)
+    # 30 x 8.0282 + 8.0362 = 248.8822; x 0.25 = 62.22055.
+    assert (f"{usage.quantity:.4f}", f"{usage.amount:.2f}") == ("248.8822", "62.22")
+    assert (f"{standing.quantity:f}"[:2], f"{standing.amount:.2f}") == ("31", "3.10")
+    assert usage.evidence["shares"] == {
+        "actual": "0.967742",
+        "estimated": "0.032258",
+        "missing": "0",
+    }
+    assert usage.evidence["days"][30] == ["2016-07-31", "8.0362", "0", "1", "0"]
+    assert usage.evidence["tariff"]["code"] == customer.tariff.code
+    assert standing.evidence["day_count"] == 31
+
+
+def test_the_digest_can_be_made_again_from_the_readings(tenant: Tenant) -> None:
+    customer = new_customer(tenant)
+    meter_days(customer, JULY[0], ["1.50"] * 31)
+    carry(request_run(tenant))
+    receipt = public_id("rcp", CALLBACK)
+    readings = "\n".join(
+        f"{midnight(tenant.zone, day):%Y-%m-%dT%H:%M:%S.%fZ}|1.5|A|{receipt}"
+        for day in Period(*JULY).days()
+    )
+    evidence = lines_of(tenant)[0].evidence
+    assert evidence["reading_count"] == 31
+    digest = hashlib.sha256(readings.encode()).hexdigest()
+    assert evidence["digest"] == f"sha256:{digest}"
+
+
+@pytest.mark.parametrize(
+    ("period", "expected_s"),
+    [
+        ((date(2016, 3, 1), date(2016, 4, 1)), 31 * 86_400 - 3_600),
+        ((date(2016, 10, 1), date(2016, 11, 1)), 31 * 86_400 + 3_600),
+        ((date(2016, 2, 1), date(2016, 3, 1)), 29 * 86_400),
+    ],
+)
+def test_missing_days_count_with_their_true_length(
+    tenant: Tenant, period: tuple[date, date], expected_s: int
+) -> None:
+    customer = new_customer(tenant)
+    meter_days(customer, period[0], ["1"])
+    carry(request_run(tenant, period))
+    shares = lines_of(tenant)[0].evidence["shares"]
+    assert float(shares["actual"]) == pytest.approx(86_400 / expected_s, abs=1e-6)
+
+
+def test_a_tariff_change_and_a_move_split_the_month(tenant: Tenant) -> None:
+    customer = new_customer(tenant, end_date=date(2016, 7, 21))
+    dearer = [{"type": "consumption", "unit_price": "0.5", "unit": "kWh"}]
+    with acting_for(tenant):
+        add_tariff_version(
+            tenant=tenant,
+            actor=operator(tenant),
+            tariff=customer.tariff,
+            version=NewVersion(date(2016, 7, 11), dearer),
+        )
+    heir = new_customer(tenant, tariff=customer.tariff, start_date=date(2020, 1, 1))
+    with acting_for(tenant):
+        create_agreement(
+            tenant=tenant,
+            actor=operator(tenant),
+            account=heir.account,
+            terms=Terms(customer.device, customer.tariff, date(2016, 7, 21)),
+        )
+    meter_days(customer, JULY[0], ["1"] * 31)
+    run = carry(request_run(tenant))
+    assert run.done_count == 2
+    # 10 days at 0.25 and 0.10 a day, 10 days at 0.50; the heir has 11 days at 0.50.
+    assert sorted(amounts(lines_of(tenant))) == ["1.00", "2.50", "5.00", "5.50"]
+
+
+def test_a_second_run_over_the_period_bills_nobody_twice(tenant: Tenant) -> None:
+    customer = new_customer(tenant)
+    meter_days(customer, JULY[0], ["1"] * 31)
+    carry(request_run(tenant))
+    again = carry(request_run(tenant))
+    assert (again.status, again.done_count, again.skipped_count) == ("completed", 0, 1)
+    assert len(invoices_of(tenant)) == 1
+
+
+def test_days_on_an_invoice_are_not_billed_by_another_period(tenant: Tenant) -> None:
+    customer = new_customer(tenant)
+    meter_days(customer, JULY[0], ["1"] * 31)
+    carry(request_run(tenant))
+    run = carry(request_run(tenant, (date(2016, 7, 15), date(2016, 8, 15))))
+    assert run.status == "failed"
+    assert run.errors[0]["code"] == "period_overlaps"
+    assert len(invoices_of(tenant)) == 1
+
+
+def test_one_accounts_error_does_not_stop_the_run(tenant: Tenant) -> None:
+    tariff = new_tariff(tenant)
+    litres = new_customer(tenant, tariff=tariff, unit="m3")
+    good = new_customer(tenant, tariff=tariff)
+    late = new_customer(tenant, tariff=new_tariff(tenant, valid_from=date(2016, 7, 2)))
+    silent = new_customer(tenant, tariff=tariff)
+    with acting_for(tenant):
+        silent.channel.delete()
+    run = carry(request_run(tenant))
+    assert (run.status, run.done_count, run.failed_count) == ("completed", 1, 3)
+    assert run.percent == 100
+    assert {(error["account"], error["code"]) for error in run.errors} == {
+        (litres.account.number, "unit_mismatch"),
+        (late.account.number, "tariff_gap"),
+        (silent.account.number, "channel_unknown"),
+    }
+    (invoice,) = invoices_of(tenant)
+    assert invoice.account_id == good.account.pk
+
+
+def test_a_currency_nobody_can_round_fails_the_run() -> None:
+    tenant = make_tenant(currency="XXX").tenant
+    new_customer(tenant)
+    run = carry(request_run(tenant))
+    assert run.status == "failed"
+    assert run.errors[0]["code"] == "currency_unknown"
+
+
+@pytest.mark.parametrize(("currency", "total"), [("JPY", "11"), ("KWD", "10.850")])
+def test_amounts_have_the_currencys_minor_unit(currency: str, total: str) -> None:
+    tenant = make_tenant(currency=currency).tenant
+    customer = new_customer(tenant)
+    meter_days(customer, JULY[0], ["1"] * 31)
+    carry(request_run(tenant))
+    # 31 x 0.25 = 7.75 and 31 x 0.10 = 3.10: 8 and 3 in yen.
+    places = len(total.partition(".")[2])
+    assert f"{invoices_of(tenant)[0].total:.{places}f}" == total
+
+
+def test_usage_still_to_be_computed_is_waited_for(tenant: Tenant) -> None:
+    waiting, ready = new_customer(tenant), new_customer(tenant)
+    meter_days(waiting, JULY[0], ["1"] * 31)
+    mark_pending(waiting, date(2016, 7, 31))
+    mark_pending(ready, date(2016, 8, 1))
+    run = carry(request_run(tenant))
+    assert (run.status, run.done_count, run.lease_until) == ("running", 1, None)
+    clear_marks(waiting)
+    run = carry(run)
+    assert (run.status, run.done_count) == ("completed", 2)
+    assert len(invoices_of(tenant)) == 2
+
+
+def test_callbacks_from_before_the_request_are_waited_for(tenant: Tenant) -> None:
+    new_customer(tenant)
+    with pipeline() as lane:
+        lane.execute(
+            """INSERT INTO ingest_pendingcallback
+            (callback_id, tenant_id, source_id, received_at)
+            VALUES (%s, %s, %s, now())""",
+            [CALLBACK, tenant.pk, CALLBACK],
+        )
+    run = carry(request_run(tenant))
+    assert (run.status, run.done_count) == ("running", 0)
+    with pipeline() as lane:
+        lane.execute(
+            "DELETE FROM ingest_pendingcallback WHERE tenant_id = %s", [tenant.pk]
+        )
+    assert carry(run).status == "completed"
+
+
+def test_a_run_without_accounts_completes(tenant: Tenant) -> None:
+    run = carry(request_run(tenant))
+    assert (run.status, run.account_count, run.percent) == ("completed", 0, 100)
+
+
+def test_a_claimed_run_is_no_other_workers(tenant: Tenant) -> None:
+    run = request_run(tenant)
+    held(run)
+    assert claim_run(tenant_id=tenant.pk, run_id=run.pk) is None
+    assert not carry_run(tenant_id=tenant.pk, run_id=run.pk)
+
+
+def test_a_worker_that_lost_its_lease_writes_nothing(tenant: Tenant) -> None:
+    customer = new_customer(tenant)
+    meter_days(customer, JULY[0], ["1"] * 31)
+    run = request_run(tenant)
+    late = held(run)
+    expire_lease(run)
+    held(run)
+    with snapshot(tenant.pk):
+        draft = draft_invoice(
+            tenant=tenant, account=customer.account, period=late.period
+        )
+    with pytest.raises(ClaimLost):
+        issue_invoice(late, customer.account, draft, now=datetime.now(UTC))
+    assert invoices_of(tenant) == []
+
+
+def in_thread(work: Callable[[], object]) -> threading.Thread:
+    def run() -> None:
+        try:
+            work()
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def test_two_runs_at_once_issue_one_invoice_each_without_gaps(tenant: Tenant) -> None:
+    tariff = new_tariff(tenant)
+    for _ in range(8):
+        new_customer(tenant, tariff=tariff)
+    runs = [request_run(tenant), request_run(tenant)]
+    threads = [in_thread(lambda run=run: carry(run)) for run in runs]  # type: ignore[misc]  # a default binds the loop's run
+    for thread in threads:
+        thread.join(60)
+    ended = [reread(run) for run in runs]
+    assert {run.status for run in ended} == {"completed"}
+    assert sum(run.done_count for run in ended) == 8
+    assert sum(run.skipped_count for run in ended) == 8
+    numbers = [invoice.number for invoice in invoices_of(tenant)]
+    assert numbers == [f"INV-{n:06d}" for n in range(1, 9)]
+
+
+WORKER = """
+import django
+django.setup()
+from billing.services.invoicing import run_bills
+run_bills()
+"""
+
+
+def worker() -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-c", WORKER],
+        cwd=ROOT,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings"},
+    )
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = monotonic() + 60
+    while not is_so():
+        assert monotonic() < deadline
+        threading.Event().wait(0.005)
+
+
+def test_a_killed_worker_is_carried_on_without_a_double_invoice(tenant: Tenant) -> None:
+    tariff = new_tariff(tenant)
+    count = 120
+    for _ in range(count):
+        new_customer(tenant, tariff=tariff)
+    run = request_run(tenant)
+    first = worker()
+    wait_until(lambda: reread(run).done_count >= 5)
+    first.kill()
+    first.wait()
+    with snapshot(tenant.pk):
+        issued = Invoice.objects.filter(tenant=tenant).count()
+        counted = BillRun.objects.get(tenant=tenant, pk=run.pk).done_count
+    assert 5 <= issued == counted < count
+    expire_lease(run)
+    assert worker().wait(120) == 0
+    ended = reread(run)
+    assert (ended.status, ended.done_count) == ("completed", count)
+    invoices = invoices_of(tenant)
+    assert [one.number for one in invoices] == [
+        f"INV-{n:06d}" for n in range(1, count + 1)
+    ]
+    assert len({one.account_id for one in invoices}) == count
+
+
+@pytest.mark.parametrize("role", ["gridhook_app", "owner"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE billing_invoice SET total = 0",
+        "DELETE FROM billing_invoice",
+        "UPDATE billing_invoiceline SET amount = 0",
+        "DELETE FROM billing_invoiceline",
+        "TRUNCATE billing_invoiceline",
+    ],
+)
+def test_an_issued_invoice_is_frozen_for_everyone(
+    tenant: Tenant, role: str, change: str
+) -> None:
+    new_customer(tenant)
+    carry(request_run(tenant))
+    if role == "owner":
+        with psycopg.connect(settings.DATABASE_URL) as owner:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                owner.execute(change)
+            owner.rollback()
+    else:
+        with (
+            pytest.raises(DatabaseError),
+            acting_for(tenant),
+            transaction.atomic(),
+            connection.cursor() as cursor,
+        ):
+            cursor.execute(change)
+    assert len(lines_of(tenant)) == 2
+
+
+def test_a_correction_after_the_bill_leaves_the_bill_alone(tenant: Tenant) -> None:
+    customer = new_customer(tenant)
+    meter_days(customer, JULY[0], ["1"] * 31)
+    carry(request_run(tenant))
+    before = lines_of(tenant)[0].evidence
+    meter_days(customer, JULY[0], ["99"])
+    assert lines_of(tenant)[0].evidence == before
+    assert before["days"][0] == ["2016-07-01", "1", "1", "0", "0"]
+
+
+def new_endpoint(tenant: Tenant, *event_types: str) -> Endpoint:
+    with acting_for(tenant):
+        return Endpoint.objects.create(
+            tenant=tenant, url="https://example.com/h", event_types=list(event_types)
+        )
+
+
+def heard(tenant: Tenant, endpoint: Endpoint) -> list[str]:
+    with acting_for(tenant):
+        told = Delivery.objects.filter(tenant=tenant, endpoint=endpoint)
+        return sorted(told.values_list("event_type", flat=True))
+
+
+def test_endpoints_hear_of_invoices_and_of_the_end(tenant: Tenant) -> None:
+    new_customer(tenant)
+    both = new_endpoint(tenant, "invoice.issued", "bill_run.completed")
+    own = new_endpoint(tenant, "endpoint.test")
+    other = new_endpoint(tenant, "endpoint.test")
+    run = carry(request_run(tenant, endpoint_id=own.pk))
+    assert heard(tenant, both) == ["bill_run.completed", "invoice.issued"]
+    assert heard(tenant, own) == ["bill_run.completed"]
+    assert heard(tenant, other) == []
+    with acting_for(tenant):
+        message = Message.objects.filter(
+            tenant=tenant, event_type="bill_run.completed"
+        ).first()
+        assert message is not None
+        data = json.loads(bytes(message.body))["data"]
+    assert (data["id"], data["status"], data["done_count"]) == (
+        run.public_id,
+        BillRunStatus.COMPLETED,
+        1,
+    )
+
+
+def test_an_endpoint_that_asked_for_runs_is_told_of_its_own_once(
+    tenant: Tenant,
+) -> None:
+    own = new_endpoint(tenant, "bill_run.*")
+    carry(request_run(tenant, endpoint_id=own.pk))
+    assert heard(tenant, own) == ["bill_run.completed"]
+
+
+def test_each_invoice_and_each_end_is_in_the_trail(tenant: Tenant) -> None:
+    new_customer(tenant)
+    carry(request_run(tenant))
+    with acting_for(tenant):
+        actions = set(
+            AuditEntry.objects.filter(tenant=tenant).values_list("action", flat=True)
+        )
+    assert {"bill_run.requested", "invoice.issued", "bill_run.completed"} <= actions
+
+
+def test_days_of_a_customer_are_those_of_the_tenants_zone() -> None:
+    tenant = make_tenant(timezone="Pacific/Auckland").tenant
+    customer: Customer = new_customer(tenant)
+    meter_days(customer, date(2016, 6, 30), ["100"])
+    meter_days(customer, JULY[0], ["1"] * 31)
+    carry(request_run(tenant))
+    evidence = lines_of(tenant)[0].evidence
+    assert evidence["reading_count"] == 31
+    assert len(evidence["days"]) == 31
+    assert timedelta(days=31) == JULY[1] - JULY[0]
+
+
+def store_readings(
+    customer: Customer, duration_s: int, readings: list[tuple[str, str]]
+) -> None:
+    with pipeline() as lane:
+        for suffix, start, end in (
+            ("201606", "2016-06-01Z", "2016-07-01Z"),
+            ("201607", "2016-07-01Z", "2016-08-01Z"),
+        ):
+            lane.execute(
+                "SELECT ingest_make_partition('ingest_reading', %s, %s, %s)",
+                [suffix, start, end],
+            )
+        for at, value in readings:
+            lane.execute(
+                """INSERT INTO ingest_reading (tenant_id, channel_id, start_at, value,
+                    duration_s, quality, callback_id)
+                VALUES (%s, %s, %s, %s, %s, 'A', %s)""",
+                [
+                    customer.tenant.pk,
+                    customer.channel.pk,
+                    at,
+                    value,
+                    duration_s,
+                    CALLBACK,
+                ],
+            )
+        lane.execute(
+            "UPDATE ingest_channel SET longest_s = %s WHERE tenant_id = %s",
+            [duration_s, customer.tenant.pk],
+        )
+
+
+def readings_billed(customer: Customer) -> int:
+    carry(request_run(customer.tenant))
+    count: int = lines_of(customer.tenant)[0].evidence["reading_count"]
+    return count
+
+
+def test_an_interval_over_the_periods_edge_is_part_of_the_proof(tenant: Tenant) -> None:
+    customer = new_customer(tenant)
+    # July in Brussels is 30 June 22:00Z to 31 July 22:00Z; intervals of two hours.
+    readings = ["06-30T20:00Z", "06-30T21:00Z", "07-31T21:00Z", "07-31T22:00Z"]
+    store_readings(customer, 7_200, [(f"2016-{at}", "1") for at in readings])
+    assert readings_billed(customer) == 2
+
+
+def test_a_registers_proof_reaches_to_the_readings_around_the_period(
+    tenant: Tenant,
+) -> None:
+    customer = new_customer(tenant)
+    with acting_for(tenant):
+        customer.channel.kind = "register"
+        customer.channel.save(update_fields=["kind"])
+    readings = ["06-20T00:00Z", "06-29T00:00Z", "07-15T00:00Z", "07-31T23:00Z"]
+    store_readings(customer, 0, [(f"2016-{at}", "1") for at in readings])
+    assert readings_billed(customer) == 3
