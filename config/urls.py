@@ -13,6 +13,7 @@ from tenants.problems import plain_problem
 api = [
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("", include("subscriptions.urls")),
 ]
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),

@@ -19,8 +19,9 @@ from django.test import override_settings
 from gidgethub.sansio import validate_event
 from standardwebhooks.webhooks import Webhook
 
+from subscriptions.http import Outcome, send_all
 from subscriptions.models import Attempt, Delivery, Endpoint, EndpointSecret
-from subscriptions.services.claims import ENDPOINT_LIMIT, claim, secret_context
+from subscriptions.services.claims import ENDPOINT_LIMIT, Claimed, claim, secret_context
 from subscriptions.services.publishing import Event, publish
 from subscriptions.services.recording import Result, record
 from subscriptions.services.sending import deliver, request_of
@@ -392,10 +393,8 @@ def test_late_result_is_refused_and_its_attempt_kept(
     assert f"Late result of delivery {delivery.public_id} refused" in caplog.text
 
 
-def outcome_of_success(receiver: Receiver, claimed: Any) -> Any:
+def outcome_of_success(receiver: Receiver, claimed: Claimed) -> Outcome:
     """Really send the zombie's request, to a receiver that agrees by now."""
-    from subscriptions.http import send_all
-
     receiver.behave = lambda _: Reply()
     (outcome,) = send_all([request_of(claimed)])
     assert outcome.is_success
