@@ -233,6 +233,8 @@ class Channel(models.Model):
     commodity = models.CharField(max_length=32, default="unknown")
     #: The unit that values are stored in; empty until a reading names one.
     unit = models.CharField(max_length=16, blank=True)
+    #: The longest interval it ever had: how far before a day its usage is looked for.
+    longest_s = models.PositiveIntegerField(default=0, editable=False)
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:

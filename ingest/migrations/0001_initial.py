@@ -175,6 +175,7 @@ class Migration(migrations.Migration):
                 ('kind', models.CharField(choices=[('interval', 'Interval'), ('register', 'Register')], max_length=16)),
                 ('commodity', models.CharField(default='unknown', max_length=32)),
                 ('unit', models.CharField(blank=True, max_length=16)),
+                ('longest_s', models.PositiveIntegerField(default=0, editable=False)),
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='tenants.tenant')),
                 ('device', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='channels', to='ingest.device')),

@@ -115,6 +115,21 @@ CREATE TABLE ingest_usage (
 ) WITH (fillfactor = 80);
 """
 
+#: Where a local day begins: of the two midnights of a night whose clocks go back over
+#: it (Azores, Havana) the first one, and the first instant after one that is skipped.
+DAYS = f"""
+CREATE FUNCTION ingest_day_start(day date, zone text) RETURNS timestamptz
+LANGUAGE sql STABLE AS $$
+    SELECT CASE
+        WHEN ((day::timestamp AT TIME ZONE zone - interval '1 hour')
+              AT TIME ZONE zone)::date = day
+        THEN day::timestamp AT TIME ZONE zone - interval '1 hour'
+        ELSE day::timestamp AT TIME ZONE zone END
+$$;
+REVOKE ALL ON FUNCTION ingest_day_start FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ingest_day_start TO {APP_ROLE}, {PIPELINE_ROLE};
+"""
+
 #: Makes and drops partitions in the owner's name; the pipeline may do no other DDL.
 PARTITIONS = f"""
 CREATE FUNCTION ingest_make_partition(
@@ -204,7 +219,7 @@ WALLS = "".join(
         grant_pipeline("ingest_usagemark", "SELECT, INSERT, UPDATE, DELETE"),
         wall("ingest_usage"),
         grant_app("ingest_usage", "SELECT"),
-        grant_pipeline("ingest_usage", "SELECT, INSERT, UPDATE"),
+        grant_pipeline("ingest_usage", "SELECT, INSERT, UPDATE, DELETE"),
         use_sequences(
             [
                 "ingest_sourcesecret",
@@ -236,5 +251,6 @@ class Migration(migrations.Migration):
             """DROP FUNCTION ingest_make_partition(text, text, timestamptz, timestamptz),
             ingest_drop_bodies_before(date);""",
         ),
+        migrations.RunSQL(DAYS, "DROP FUNCTION ingest_day_start(date, text);"),
         migrations.RunSQL(WALLS, migrations.RunSQL.noop),
     ]

@@ -1,0 +1,164 @@
+"""
+One batch: a transaction that takes callbacks from the queue and settles them.
+
+A callback that makes the code raise does not hold up the others: the batch is rolled
+back to its beginning and done one by one, and the culprit is set aside, visibly.
+Source: docs/explanation/usage.md
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+from psycopg import Connection, errors
+
+from ingest.formats.parsed import Parsed
+from ingest.processing.claims import claim, release
+from ingest.processing.corrections import Corrections
+from ingest.processing.directory import ChannelChanged, Directory, Memory
+from ingest.processing.marks import mark
+from ingest.processing.parsing import parse_body
+from ingest.processing.partitions import ensure_months
+from ingest.processing.readings import Offer, Offers
+from ingest.processing.settling import settle
+from ingest.processing.work import Claim, Outcome
+from tenants.database import pipeline
+
+log = logging.getLogger(__name__)
+
+#: What says nothing about the callback: the whole batch is tried again later.
+_PASSING = (psycopg.OperationalError, psycopg.InterfaceError, ChannelChanged)
+#: Operational errors that a callback itself can cause.
+_OWN_FAULT = (errors.QueryCanceled, errors.ProgramLimitExceeded)
+
+#: The channels that this process knows.
+_memory = Memory()
+
+
+@dataclass(slots=True)
+class BatchResult:
+    """What a batch did."""
+
+    callbacks: int = 0
+    deliveries: int = 0
+    #: Readings stored or corrected.
+    readings: int = 0
+    _directories: list[Directory] = field(default_factory=list)
+
+    def remember(self) -> None:
+        """Keep what the batch found out, now that it is committed."""
+        for directory in self._directories:
+            _memory.keep(directory.fresh)
+
+    def add(self, outcomes: Sequence[Outcome], directory: Directory, told: int) -> None:
+        """Count a savepoint that succeeded."""
+        self.deliveries += told
+        self.readings += sum(one.stored + one.corrected for one in outcomes)
+        self._directories.append(directory)
+
+
+def process_batch(limit: int) -> BatchResult:
+    """
+    Settle up to `limit` of the oldest callbacks, in one transaction.
+
+    Returns: with `callbacks` 0 when no other worker's callback is left.
+    Raises: psycopg.OperationalError, ChannelChanged: nothing was done; try later.
+    """
+    result = BatchResult()
+    _memory.refresh()
+    try:
+        with pipeline() as lane:
+            claims = claim(lane, limit)
+            if claims:
+                result.callbacks = len(claims)
+                _settle_all(lane, claims, result)
+                release(lane, claims)
+    except BaseException:
+        _memory.forget()
+        raise
+    result.remember()
+    return result
+
+
+def _settle_all(
+    lane: Connection[Any], claims: Sequence[Claim], result: BatchResult
+) -> None:
+    now = _clock(lane)
+    try:
+        with lane.transaction():
+            _work(lane, claims, now, result)
+    except Exception as error:
+        if _is_passing(error):
+            raise
+        _memory.forget()
+        log.warning("A batch of %s is done one by one: %r", len(claims), error)
+        for one in claims:
+            _settle_one(lane, one, now, result)
+
+
+def _settle_one(
+    lane: Connection[Any], one: Claim, now: datetime, result: BatchResult
+) -> None:
+    try:
+        with lane.transaction():
+            _work(lane, [one], now, result)
+    except Exception as error:
+        if _is_passing(error):
+            raise
+        _memory.forget()
+        log.exception("Callback %s is set aside", one.id)
+        parsed = Parsed()
+        parsed.refuse(None, "processing_failed", type(error).__name__)
+        result.deliveries += settle(lane, [Outcome(one, parsed)], [], now)
+
+
+def _is_passing(error: Exception) -> bool:
+    return isinstance(error, _PASSING) and not isinstance(error, _OWN_FAULT)
+
+
+def _clock(lane: Connection[Any]) -> datetime:
+    row = lane.execute("SELECT now()", binary=True).fetchone()
+    now: datetime = row[0] if row else datetime.now(UTC)
+    return now
+
+
+def _work(
+    lane: Connection[Any], claims: Sequence[Claim], now: datetime, result: BatchResult
+) -> None:
+    outcomes = [
+        Outcome(one, parse_body(one.content_type, one.body, now=now)) for one in claims
+    ]
+    ensure_months(
+        {
+            (reading[4].year, reading[4].month)
+            for outcome in outcomes
+            for reading in outcome.parsed.readings
+        }
+    )
+    directory = Directory(lane, _memory)
+    directory.load(outcomes)
+    offers = Offers(outcomes, directory)
+    offers.collect()
+    corrections = Corrections(outcomes, now)
+    corrections.apply(lane, offers.insert(lane))
+    mark(lane, [*_new_registers(offers, corrections), *corrections.touched])
+    result.add(outcomes, directory, settle(lane, outcomes, directory.new_devices, now))
+
+
+def _new_registers(
+    offers: Offers, corrections: Corrections
+) -> list[tuple[int, int, datetime, int]]:
+    """Return the register readings; new intervals were marked as they were stored."""
+    outcomes = corrections.outcomes
+
+    def tenant_of(offer: Offer) -> int:
+        return outcomes[offer.owner - 1].claim.tenant_id
+
+    return [
+        (tenant_of(offer), offer.channel_id, offer.start_at, 0)
+        for offer in offers.rows
+        if not offer.duration_s
+    ]

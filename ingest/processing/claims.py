@@ -1,0 +1,75 @@
+"""Taking callbacks from the queue, and taking them off it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from psycopg import Connection
+
+from ingest.models import UnknownDevices
+from ingest.processing.work import Claim
+
+#: Bodies that a batch holds in memory at most; the first one comes whatever its size.
+BATCH_BYTES = 32 * 1024 * 1024
+
+#: Oldest first, past what other workers hold.
+_PICK = """
+SELECT callback_id, tenant_id, received_at FROM ingest_pendingcallback
+ORDER BY callback_id LIMIT %s FOR UPDATE SKIP LOCKED
+"""
+
+#: The bounds on received_at let Postgres leave other days' partitions alone; the sizes
+#: are summed without reading the bodies.
+_FETCH = """
+SELECT id, tenant_id, slug, source_id, transaction_id, received_at,
+    register_devices = %(auto)s, coalesce(content_type, ''), body
+FROM (
+    SELECT c.id, c.tenant_id, t.slug, c.source_id, c.transaction_id, c.received_at,
+        coalesce(s.register_devices, '') AS register_devices, b.content_type, b.body,
+        sum(octet_length(b.body)) OVER (ORDER BY c.id ROWS BETWEEN UNBOUNDED PRECEDING
+            AND 1 PRECEDING) AS before
+    FROM unnest(%(tenants)s::bigint[], %(ids)s::uuid[]) AS k (tenant_id, id)
+    JOIN ingest_callback c ON c.tenant_id = k.tenant_id AND c.id = k.id
+    LEFT JOIN ingest_callbackbody b
+        ON b.tenant_id = k.tenant_id AND b.callback_id = k.id
+        AND b.received_at BETWEEN %(from)s AND %(to)s
+    JOIN tenants_tenant t ON t.id = k.tenant_id
+    LEFT JOIN ingest_source s ON s.tenant_id = k.tenant_id AND s.id = c.source_id
+) AS sized
+WHERE coalesce(before, 0) < %(budget)s
+ORDER BY id
+"""
+
+_RELEASE = """
+DELETE FROM ingest_pendingcallback p
+USING unnest(%s::uuid[], %s::bigint[]) AS k (callback_id, tenant_id)
+WHERE p.callback_id = k.callback_id AND p.tenant_id = k.tenant_id
+"""
+
+
+def claim(lane: Connection[Any], limit: int) -> list[Claim]:
+    """Hold the oldest callbacks that nobody holds, until the transaction ends."""
+    picked = lane.execute(_PICK, [limit], binary=True).fetchall()
+    if not picked:
+        return []
+    found = lane.execute(_FETCH, _bounds(picked), binary=True).fetchall()
+    return [Claim(*row) for row in found]
+
+
+def _bounds(picked: Sequence[Any]) -> dict[str, Any]:
+    ids, tenants, received = zip(*picked, strict=True)
+    times: tuple[datetime, ...] = received
+    return {
+        "auto": UnknownDevices.AUTO.value,
+        "tenants": list(tenants),
+        "ids": list(ids),
+        "from": min(times),
+        "to": max(times),
+        "budget": BATCH_BYTES,
+    }
+
+
+def release(lane: Connection[Any], claims: Sequence[Claim]) -> None:
+    """Take callbacks off the queue, for good once the transaction commits."""
+    ids = [one.id for one in claims]
+    lane.execute(_RELEASE, [ids, [one.tenant_id for one in claims]])

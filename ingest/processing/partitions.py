@@ -1,0 +1,61 @@
+"""Partitions: months of readings, days of raw bodies."""
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+
+from django.conf import settings
+
+from tenants.database import pipeline
+
+#: Days of bodies that exist ahead of time.
+DAYS_AHEAD = 7
+_MAKE = "SELECT ingest_make_partition(%s, %s, %s, %s)"
+
+#: Months that this process has seen or made; months of readings are never dropped.
+_known_months: set[tuple[int, int]] = set()
+
+
+def ensure_months(months: Iterable[tuple[int, int]]) -> None:
+    """
+    Make the readings' partitions for these UTC months, in a transaction of their own.
+
+    Attaching one takes a lock that inserting workers do not mind, but it is not held
+    for the length of a batch.
+    """
+    unknown = sorted(set(months) - _known_months)
+    if not unknown:
+        return
+    with pipeline() as lane:
+        for year, month in unknown:
+            start = datetime(year, month, 1, tzinfo=UTC)
+            end = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
+            lane.execute(_MAKE, ["ingest_reading", f"{start:%Y%m}", start, end])
+    _known_months.update(unknown)
+
+
+def ensure_partitions(now: datetime) -> None:
+    """Make this month's and the next one's readings, and the coming days' bodies."""
+    today = now.astimezone(UTC).date()
+    ensure_months({(day.year, day.month) for day in (today, _next_month(today))})
+    with pipeline() as lane:
+        for ahead in range(DAYS_AHEAD + 1):
+            day = today + timedelta(days=ahead)
+            start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+            end = start + timedelta(days=1)
+            lane.execute(_MAKE, ["ingest_callbackbody", f"{day:%Y%m%d}", start, end])
+
+
+def drop_old_bodies(now: datetime) -> int:
+    """Drop the days of raw bodies that are past their retention; return how many."""
+    first_kept = now.astimezone(UTC).date() - timedelta(
+        days=settings.BODY_RETENTION_DAYS
+    )
+    with pipeline() as lane:
+        row = lane.execute(
+            "SELECT ingest_drop_bodies_before(%s)", [first_kept]
+        ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _next_month(day: date) -> date:
+    return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
