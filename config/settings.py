@@ -114,6 +114,7 @@ AUTH_USER_MODEL = "tenants.User"
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-gb"
+FORMAT_MODULE_PATH = ["config.formats"]
 STATIC_URL = "/static/"
 STATIC_ROOT = VAR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
@@ -220,6 +221,13 @@ UNFOLD: dict[str, Any] = {
     "SITE_SUBHEADER": "config.console.navigation.tenant_name",
     "SITE_SYMBOL": "bolt",
     "SITE_URL": None,
+    "SITE_FAVICONS": [
+        {
+            "rel": "icon",
+            "type": "image/svg+xml",
+            "href": f"{STATIC_URL}console/icon.svg",
+        }
+    ],
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
     "STYLES": [f"{STATIC_URL}console/console.css?v={VERSION}"],

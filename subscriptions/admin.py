@@ -24,7 +24,7 @@ from subscriptions.services import deliveries, endpoints
 from tenants.console.forms import CheckboxList, ConsoleForm
 from tenants.console.pages import Button, TenantAdmin, actor_and_tenant
 
-_LOG_LENGTH = 50
+_LOG_LENGTH = 25
 _BODY_SHOWN_BYTES = 16 * 1024
 _TONES = {
     EndpointStatus.ACTIVE: "good",

@@ -13,7 +13,7 @@ from ingest.units import plain
 from tenants.console.charts import ChartDay, coverage_chart, usage_chart
 from tenants.console.pages import ADMINS_AND_CLERKS, EVERYONE, TenantAdmin
 
-_SHARES = ("actual", "estimated", "missing")
+_SHARES = (("actual", "measured"), ("estimated", "estimated"), ("missing", "missing"))
 
 
 class InvoiceAdmin(TenantAdmin):
@@ -63,14 +63,21 @@ def _line(line: InvoiceLine, currency: str) -> dict[str, Any]:
     return {
         "line": line,
         "quantity": plain(line.quantity),
-        "unit_price": plain(line.unit_price),
+        "unit_price": _price(line.unit_price, currency),
         "amount": money(line.amount, currency),
         "shares": [
-            (name, f"{100 * Decimal(str(shares[name])):.1f} %")
-            for name in _SHARES
+            (word, f"{100 * Decimal(str(shares[name])):.1f} %")
+            for name, word in _SHARES
             if name in shares
         ],
     }
+
+
+def _price(price: Decimal, currency: str) -> str:
+    """Return a price in full, with the currency's decimals at least."""
+    digits = minor_digits(currency)
+    rounded = round_money(price, digits)
+    return f"{rounded:f}" if rounded == price else plain(price)
 
 
 def _charts(lines: list[InvoiceLine]) -> list[dict[str, Any]]:

@@ -74,6 +74,7 @@ class InvoicesAndReports(InvoiceAdmin):
             request,
             "console/report.html",
             title="Reports",
+            opts=None,
             form=form,
             rows=[_cells(row) for row in rows],
             totals=[

@@ -37,6 +37,10 @@
     tension: 0.25,
     borderRadius: 2,
     maxBarThickness: 26,
+    /* The newest point of a line is still growing. */
+    segment: {
+      borderDash: (part) => (part.p1DataIndex === spec.labels.length - 1 ? [4, 4] : undefined),
+    },
   });
 
   /* `data-chart` names the element whose text is the chart's JSON. */

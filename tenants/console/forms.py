@@ -20,7 +20,8 @@ from tenants.actors import Actor
 #: The first that fits is taken: a multiple choice is a select too.
 _LOOKS: tuple[tuple[type[forms.Widget], list[str]], ...] = (
     (forms.CheckboxInput, CHECKBOX_CLASSES),
-    (forms.Select, SELECT_CLASSES),
+    #: With the browser's own arrow.
+    (forms.Select, [name for name in SELECT_CLASSES if name != "appearance-none"]),
     (forms.Textarea, TEXTAREA_CLASSES),
     (Input, INPUT_CLASSES),
 )

@@ -74,7 +74,7 @@ class TenantAdmin(ModelAdmin):
     # --- Who may -------------------------------------------------------------
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Tell whether the role reads these pages."""
-        return actor_of(request).role in self.read_roles
+        return _role(request) in self.read_roles
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         """Tell whether the role reads these pages."""
@@ -94,7 +94,7 @@ class TenantAdmin(ModelAdmin):
 
     def may_write(self, request: HttpRequest) -> bool:
         """Tell whether the role presses buttons here."""
-        return actor_of(request).role in self.write_roles
+        return _role(request) in self.write_roles
 
     # --- What is there -------------------------------------------------------
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -298,6 +298,12 @@ class TenantAdmin(ModelAdmin):
 
     def _url_name(self, page: str) -> str:
         return f"{self.opts.app_label}_{self.opts.model_name}_{page}"
+
+
+def _role(request: HttpRequest) -> Role | None:
+    """Return the role of who asks; None on the page for signing in."""
+    actor: Actor | None = getattr(request, "actor", None)
+    return actor.role if actor else None
 
 
 def _refusable(
