@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingest.replaying import opengrid
+from ingest.replaying import nem, opengrid
 from ingest.replaying.posting import Posting
 
 #: As much of a file as is looked at to tell its format.
@@ -29,7 +29,8 @@ FORMATS = {
         "opengrid CSV (ts_utc, then <device>_mean_w, <device>_mean_lpm, <device>_lpm)",
         opengrid.recognises,
         opengrid.postings,
-    )
+    ),
+    "nem": MeterFormat("NEM12 or NEM13", nem.recognises, nem.postings),
 }
 
 

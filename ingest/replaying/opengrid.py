@@ -16,7 +16,7 @@ from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
-from ingest.replaying.posting import Posting, posting
+from ingest.replaying.posting import LineInvalid, Posting, posting
 
 CHANNEL = "main"
 _SECONDS_PER_HOUR = 3600
@@ -25,10 +25,6 @@ _SECONDS_PER_MINUTE = 60
 _PLACES = Decimal("1e-15")
 #: Rows that are looked at to tell the interval's length.
 _SAMPLE_ROWS = 1000
-
-
-class LineInvalid(ValueError):
-    """A line that is not what the format says; the text has its number."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,10 @@ from tenants import signing
 SCHEMES = ("hub", "standard")
 
 
+class LineInvalid(ValueError):
+    """A line of a meter file is not what its format says; the text has its number."""
+
+
 @dataclass(frozen=True, slots=True)
 class Posting:
     """One callback as it travels: the same id always has the same bytes."""
