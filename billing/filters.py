@@ -48,13 +48,12 @@ class InvoiceFilter(filters.FilterSet):
         self, invoices: QuerySet[Invoice], name: str, value: Any
     ) -> QuerySet[Invoice]:
         """Keep the invoices of one run; an id that is none keeps none."""
-        run_id = run_id_of(value)
-        return invoices.filter(bill_run_id=run_id) if run_id else invoices.none()
+        return invoices.filter(bill_run_id=run_id_of(value))
 
 
-def run_id_of(text: str) -> UUID | None:
-    """Return the id behind `run_…`; None: it is something else."""
+def run_id_of(text: str) -> UUID:
+    """Return the id behind `run_…`; of something else, an id that no run has."""
     try:
         return parse_public_id("run", text)
     except IdentifierInvalid:
-        return None
+        return UUID(int=0)

@@ -118,7 +118,7 @@ class BillRunSerializer(serializers.ModelSerializer[BillRun]):
 
     id = serializers.CharField(source="public_id")
     percent = serializers.IntegerField()
-    errors = RunErrorSerializer(many=True)
+    errors = RunErrorSerializer(many=True)  # type: ignore[assignment]  # the stubs' own `errors`
     invoices = serializers.SerializerMethodField(
         help_text=f"The first {INVOICES_SHOWN} numbers; /invoices/?bill_run= has all."
     )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 from django.db import connection
 
@@ -129,10 +130,7 @@ def monthly_report(
             },
         )
         rows = cursor.fetchall()
-    return [
-        MonthRow(*row[:7], _shares(expected_s, actual_s, estimated_s))
-        for *row, expected_s, actual_s, estimated_s in rows
-    ]
+    return [_row(row) for row in rows]
 
 
 def report_totals(rows: Sequence[MonthRow]) -> list[UnitTotal]:
@@ -147,9 +145,11 @@ def report_totals(rows: Sequence[MonthRow]) -> list[UnitTotal]:
     return [found[key] for key in sorted(found)]
 
 
-def _shares(expected_s: int, actual_s: int, estimated_s: int) -> Shares:
-    return shares_of_time(
+def _row(row: tuple[Any, ...]) -> MonthRow:
+    *described, expected_s, actual_s, estimated_s = row
+    shares = shares_of_time(
         expected_s=int(expected_s),
         actual_s=int(actual_s),
         estimated_s=int(estimated_s),
     )
+    return MonthRow(*described, shares)

@@ -36,6 +36,7 @@ from billing.services.bill_runs import (
     record_failure,
     release_run,
 )
+from ingest.services.usage import recompute
 from subscriptions.services.publishing import Event
 from tenants.actors import platform
 from tenants.database import acting_for
@@ -47,6 +48,9 @@ from tenants.services import record_audit
 
 log = logging.getLogger(__name__)
 
+#: Marks that a run computes at a time, and how often before an account has to wait.
+_MARKS = 1000
+_BATCHES = 20
 _ONCE = {"invoice_period_unique", "invoice_periods_apart"}
 
 
@@ -132,10 +136,7 @@ def _bill(claim: Claim, account: Account) -> Outcome:
     if (settled := _settled(claim, account)) is not None:
         return settled
     try:
-        with snapshot(claim.tenant.pk):
-            draft = draft_invoice(
-                tenant=claim.tenant, account=account, period=claim.period
-            )
+        draft = _current_draft(claim, account)
     except UsagePending:
         ring("ingest.recompute_usage")
         return Outcome.WAITS
@@ -144,6 +145,30 @@ def _bill(claim: Claim, account: Account) -> Outcome:
     except AlreadyBilled:
         return _settled(claim, account) or Outcome.WAITS
     return Outcome.DONE
+
+
+def _current_draft(claim: Claim, account: Account) -> Draft:
+    """
+    Return what the account owes, after computing usage that is behind.
+
+    Raises: UsagePending: another worker is at it, or there is too much of it.
+    """
+    try:
+        return _draft(claim, account)
+    except UsagePending:
+        _compute_usage()
+        return _draft(claim, account)
+
+
+def _draft(claim: Claim, account: Account) -> Draft:
+    with snapshot(claim.tenant.pk):
+        return draft_invoice(tenant=claim.tenant, account=account, period=claim.period)
+
+
+def _compute_usage() -> None:
+    for _ in range(_BATCHES):
+        if recompute(_MARKS) == 0:
+            return
 
 
 def _settled(claim: Claim, account: Account) -> Outcome | None:

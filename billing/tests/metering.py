@@ -60,7 +60,12 @@ def new_customer(
     with acting_for(tenant):
         device = Device.objects.create(tenant=tenant, name=f"WM-{name}")
         channel = Channel.objects.create(
-            tenant=tenant, device=device, code="main", kind="interval", unit=unit
+            tenant=tenant,
+            device=device,
+            code="main",
+            kind="interval",
+            unit=unit,
+            longest_s=90_000,
         )
         account = create_account(
             tenant=tenant, actor=operator(tenant), number=f"A-{name}", name="Ann"
@@ -93,14 +98,6 @@ def mark_pending(customer: Customer, day: date) -> None:
             "INSERT INTO ingest_usagemark (tenant_id, channel_id, day)"
             " VALUES (%s, %s, %s)",
             [customer.tenant.pk, customer.channel.pk, day],
-        )
-
-
-def clear_marks(customer: Customer) -> None:
-    """Say that all usage is computed."""
-    with pipeline() as lane:
-        lane.execute(
-            "DELETE FROM ingest_usagemark WHERE tenant_id = %s", [customer.tenant.pk]
         )
 
 
