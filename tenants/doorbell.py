@@ -19,7 +19,7 @@ from kombu.exceptions import KombuError
 log = logging.getLogger(__name__)
 
 #: Repeats within this many seconds are one ring.
-COALESCE_S = 0.02
+COALESCE_S = 0.05
 #: A bell nobody heard for this long is thrown away.
 EXPIRY_S = 30
 #: With this many bells waiting, one more would tell nothing new.

@@ -30,7 +30,6 @@ from ingest.listener.replies import Reply, refusal
 from ingest.listener.sources import KnownSource, SourceDirectory, SourcesUnavailable
 from ingest.models import Scheme
 from tenants import signing
-from tenants.identifiers import IdentifierInvalid, parse_public_id
 
 PREFIX = "/v1/callbacks/"
 #: Seconds a sender has for its body.
@@ -111,6 +110,9 @@ class Listener:
         self.ledger = Ledger()
         self.sources = SourceDirectory()
         self._refusals = RefusalLog()
+        self._body_limit = settings.BODY_LIMIT_BYTES
+        self._held_limit = settings.LISTENER_INFLIGHT_BYTES
+        self._deadline_s = settings.LISTENER_DEADLINE_S
         self._held_bytes = 0
         #: Who reads a body, and until when it may.
         self._reading: dict[asyncio.Task[object], float] = {}
@@ -203,9 +205,9 @@ class Listener:
         return b"".join(pieces)
 
     def _check_room(self, size: int, *, held: int) -> None:
-        if size > settings.BODY_LIMIT_BYTES:
+        if size > self._body_limit:
             raise _Refused(replies.BODY_TOO_LARGE)
-        if held > settings.LISTENER_INFLIGHT_BYTES or self.ledger.is_full:
+        if held > self._held_limit or self.ledger.is_full:
             raise _Refused(replies.OVERLOADED)
 
     async def _end_late_bodies(self) -> None:
@@ -222,7 +224,7 @@ class Listener:
 
     async def _judge(self, source_text: str, headers: Headers, body: bytes) -> Reply:
         """Verify, then parse, then store."""
-        deadline_at = asyncio.get_running_loop().time() + settings.LISTENER_DEADLINE_S
+        deadline_at = asyncio.get_running_loop().time() + self._deadline_s
         source = await self._source(source_text)
         if not _is_signed(source, headers, body, now_s=time()) or source is None:
             return replies.SIGNATURE_INVALID
@@ -247,9 +249,7 @@ class Listener:
 
     async def _source(self, text: str) -> KnownSource | None:
         try:
-            return await self.sources.find(parse_public_id("src", text))
-        except IdentifierInvalid:
-            return None
+            return await self.sources.find(text)
         except SourcesUnavailable:
             raise _Refused(replies.UNAVAILABLE) from None
 

@@ -132,6 +132,8 @@ class Ledger:
 
     def __init__(self) -> None:
         self._lane = Lane("ledger", statement_timeout_s=settings.LISTENER_DEADLINE_S)
+        self._queue_length = settings.LISTENER_QUEUE_LENGTH
+        self._batch_size = settings.LISTENER_BATCH_SIZE
         self._waiting: deque[Entry] = deque()
         self._batch: list[Entry] = []
         self._wake = asyncio.Event()
@@ -147,7 +149,7 @@ class Ledger:
     @property
     def is_full(self) -> bool:
         """Whether one more would be refused."""
-        return self.depth >= settings.LISTENER_QUEUE_LENGTH
+        return len(self._waiting) + len(self._batch) >= self._queue_length
 
     def start(self) -> None:
         """Begin to commit."""
@@ -244,7 +246,7 @@ class Ledger:
         """Return the next batch: bounded in callbacks and in bytes."""
         batch: list[Entry] = []
         size = 0
-        while self._waiting and len(batch) < settings.LISTENER_BATCH_SIZE:
+        while self._waiting and len(batch) < self._batch_size:
             size += len(self._waiting[0].body)
             if batch and size > BATCH_BYTES:
                 break

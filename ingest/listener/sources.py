@@ -19,6 +19,7 @@ from django.conf import settings
 from ingest.listener.lanes import RECONNECT_PAUSES_S, Lane, UnsafeCommit
 from ingest.models import Scheme
 from tenants import signing, vault
+from tenants.identifiers import IdentifierInvalid, parse_public_id, public_id
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,8 @@ class SourceDirectory:
     def __init__(self) -> None:
         self._lookups = Lane("sources", statement_timeout_s=_STATEMENT_TIMEOUT_S)
         self._announcements = Lane("news", statement_timeout_s=_STATEMENT_TIMEOUT_S)
-        self._known: dict[UUID, tuple[float, KnownSource]] = {}
+        #: By public id, with the moment until which it is believed.
+        self._known: dict[str, tuple[float, KnownSource]] = {}
         self._unknown: dict[UUID, float] = {}
         self._wanted: dict[UUID, asyncio.Future[KnownSource | None]] = {}
         self._wake = asyncio.Event()
@@ -92,15 +94,19 @@ class SourceDirectory:
         await self._lookups.close()
         await self._announcements.close()
 
-    async def find(self, source_id: UUID) -> KnownSource | None:
+    async def find(self, text: str) -> KnownSource | None:
         """
-        Return the source; None: there is none, or it is disabled.
+        Return the source by its public id; None: there is none, or it is disabled.
 
         Raises: SourcesUnavailable.
         """
         now = asyncio.get_running_loop().time()
-        if (held := self._known.get(source_id)) is not None and held[0] > now:
+        if (held := self._known.get(text)) is not None and held[0] > now:
             return held[1]
+        try:
+            source_id = parse_public_id("src", text)
+        except IdentifierInvalid:
+            return None
         if self._unknown.get(source_id, 0.0) > now:
             return None
         return await self._ask(source_id)
@@ -156,9 +162,10 @@ class SourceDirectory:
         if len(self._unknown) > UNKNOWN_LIMIT:
             self._unknown.clear()
         for source_id in ids:
-            self._known.pop(source_id, None)
+            text = public_id("src", source_id)
+            self._known.pop(text, None)
             if (source := found.get(source_id)) is not None:
-                self._known[source_id] = (now + AGE_LIMIT_S, source)
+                self._known[text] = (now + AGE_LIMIT_S, source)
                 self._unknown.pop(source_id, None)
             else:
                 self._unknown[source_id] = now + UNKNOWN_AGE_LIMIT_S
@@ -171,7 +178,7 @@ class SourceDirectory:
             key = UUID(source_id)
         except ValueError:
             return
-        self._known.pop(key, None)
+        self._known.pop(public_id("src", key), None)
         self._unknown.pop(key, None)
 
     def _forget_all(self) -> None:
