@@ -146,10 +146,17 @@ def report_totals(rows: Sequence[MonthRow]) -> list[UnitTotal]:
 
 
 def _row(row: tuple[Any, ...]) -> MonthRow:
-    *described, expected_s, actual_s, estimated_s = row
-    shares = shares_of_time(
-        expected_s=int(expected_s),
-        actual_s=int(actual_s),
-        estimated_s=int(estimated_s),
+    account, name, month, unit, usage, billed, currency, *seconds = row
+    expected_s, actual_s, estimated_s = (int(part) for part in seconds)
+    return MonthRow(
+        account=account,
+        name=name,
+        month=month,
+        unit=unit,
+        usage=usage,
+        billed=billed,
+        currency=currency,
+        shares=shares_of_time(
+            expected_s=expected_s, actual_s=actual_s, estimated_s=estimated_s
+        ),
     )
-    return MonthRow(*described, shares)
