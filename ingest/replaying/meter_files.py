@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingest.replaying import nem, opengrid
+from ingest.replaying import green_button, nem, opengrid
 from ingest.replaying.posting import Posting
 
 #: As much of a file as is looked at to tell its format.
@@ -31,6 +31,9 @@ FORMATS = {
         opengrid.postings,
     ),
     "nem": MeterFormat("NEM12 or NEM13", nem.recognises, nem.postings),
+    "green-button": MeterFormat(
+        "Green Button XML", green_button.recognises, green_button.postings
+    ),
 }
 
 
