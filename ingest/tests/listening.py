@@ -161,7 +161,7 @@ def running_listener(
     command[command.index("--port") + 1] = str(port)
     log = output / f"listener-{port}.log"
     with log.open("wb") as file:
-        process = subprocess.Popen(  # noqa: S603 (the product's own command)
+        process = subprocess.Popen(
             command,
             cwd=ROOT,
             env={**os.environ, **environment},
