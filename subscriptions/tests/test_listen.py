@@ -1,0 +1,160 @@
+"""The sample subscriber, as a process of its own and by what others send it."""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+from subscriptions.models import Delivery, Endpoint
+from subscriptions.services.consenting import ask_consent
+from subscriptions.services.endpoints import create_endpoint
+from subscriptions.services.sending import deliver
+from subscriptions.tests.test_sending import deliver_until, publish_to
+from tenants.actors import Actor
+from tenants.database import acting_for
+from tenants.models import Tenant
+from tenants.signing import new_secret, sign_hub, sign_standard, standard_key
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@contextmanager
+def listening(*arguments: str) -> Generator[tuple[int, "subprocess.Popen[str]"]]:
+    """Run `manage.py listen` with no database, no broker and no keys."""
+    names = ("DATABASE_URL", "BROKER_URL", "GRIDHOOK_VAR")
+    environment = {k: v for k, v in os.environ.items() if k not in names}
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "listen", "--port", "0", *arguments],
+        cwd=ROOT,
+        env={**environment, "GRIDHOOK_VAR": "/nonexistent"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        first = process.stdout.readline()
+        yield int(first.rstrip("/\n").rpartition(":")[2]), process
+    finally:
+        process.kill()
+        process.wait(10)
+        process.stdout.close()
+
+
+def ask(port: int, method: str, path: str = "/", **options: Any) -> Any:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request(method, path, **options)
+    reply = connection.getresponse()
+    found = (reply.status, dict(reply.getheaders()), reply.read())
+    connection.close()
+    return found
+
+
+@override_settings(RETRY_SCHEDULE_S=[0.02] * 20)
+def test_every_message_is_taken_once_though_a_third_fails(
+    tenant: Tenant, actor: Actor, tmp_path: Path
+) -> None:
+    record = tmp_path / "received.jsonl"
+    with acting_for(tenant):
+        endpoint, secret = create_endpoint(
+            tenant=tenant, actor=actor, url="http://127.0.0.1:1/", event_types=["*"]
+        )
+    arguments = ("--secret", secret, "--fail-rate", "0.33")
+    with listening(*arguments, "--json-lines", str(record)) as (port, _):
+        with acting_for(tenant):
+            Endpoint.objects.filter(pk=endpoint.pk).update(
+                url=f"http://127.0.0.1:{port}/hook"
+            )
+        assert ask_consent() == 1
+        publish_to(tenant, 40)
+        deliver_until(tenant, "delivered")
+        deliver()
+        counts = json.loads(ask(port, "GET", "/healthz")[2])
+    lines = [json.loads(line) for line in record.read_text().splitlines()]
+    outcomes = Counter(line["outcome"] for line in lines)
+    accepted = [line["id"] for line in lines if line["outcome"] == "accepted"]
+    with acting_for(tenant):
+        messages = {
+            delivery.message.public_id
+            for delivery in Delivery.objects.filter(tenant=tenant).select_related(
+                "message"
+            )
+        }
+    assert set(accepted) == messages
+    assert len(accepted) == 40
+    assert outcomes["failed"] > 0
+    assert outcomes["consent"] == 1
+    assert counts == outcomes
+    assert {line["type"] for line in lines} == {"-", "callback.processed"}
+
+
+def signed(secret: str, body: bytes, **changes: str) -> dict[str, str]:
+    now = int(time.time())
+    return {
+        "webhook-id": "msg_1",
+        "webhook-timestamp": str(now),
+        "webhook-signature": sign_standard(standard_key(secret), "msg_1", now, body),
+        "X-Hub-Signature-256": sign_hub(secret.encode(), body),
+        **{name.replace("_", "-"): value for name, value in changes.items()},
+    }
+
+
+def test_unsigned_and_missigned_are_refused_and_duplicates_dropped() -> None:
+    secret, other = new_secret(), new_secret()
+    body = b'{"id": "msg_1", "type": "endpoint.test"}'
+    with listening("--secret", secret, "--secret", other) as (port, process):
+
+        def post(headers: dict[str, str]) -> int:
+            return int(ask(port, "POST", "/", body=body, headers=headers)[0])
+
+        assert post({}) == 401
+        assert post(signed(new_secret(), body)) == 401
+        assert post(signed(secret, body, webhook_timestamp="1")) == 401
+        assert post(signed(secret, body, X_Hub_Signature_256="sha256=00")) == 401
+        assert post(signed(secret, body)) == 204
+        assert post(signed(other, body)) == 204
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        assert process.stdout is not None
+        lines = process.stdout.read().splitlines()
+    outcomes = [line.split()[1] for line in lines[:-1]]
+    assert outcomes == ["refused"] * 4 + ["accepted", "duplicate"]
+    assert lines[-1] == "4 refused, 1 accepted, 1 duplicate"
+    assert secret not in "".join(lines)
+
+
+def test_both_handshakes_are_answered() -> None:
+    with listening("--secret", new_secret()) as (port, _):
+        origin = {"WebHook-Request-Origin": "gridhook.example"}
+        status, headers, _ = ask(port, "OPTIONS", headers=origin)
+        assert (status, headers["WebHook-Allowed-Origin"]) == (200, "gridhook.example")
+        found = ask(port, "GET", "/hook?hub.mode=subscribe&hub.challenge=a%2Bb")
+        assert (found[0], found[2]) == (200, b"a+b")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--secret", "whsec_!"], "whsec_ and base64"),
+        (["--secret", new_secret(), "--fail-rate", "2"], "from 0 to 1"),
+        (["--secret", new_secret(), "--bind", "203.0.113.1"], "Cannot listen"),
+    ],
+)
+def test_wrong_argument_is_one_clear_line(arguments: list[str], words: str) -> None:
+    command = [sys.executable, "manage.py", "listen", "--port", "0", *arguments]
+    ended = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert ended.returncode != 0
+    assert words in ended.stderr
+    assert "Traceback" not in ended.stderr
