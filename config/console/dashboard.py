@@ -7,8 +7,8 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from config.console.activity import COUNT_LIMIT, Activity, activity
-from ingest.admin.sources import source_url
 from ingest.models import Callback, CallbackRejection, Source
+from ingest.queries import source_url
 from subscriptions.models import Delivery, DeliveryStatus, Endpoint
 from tenants.actors import actor_of
 from tenants.models import Tenant

@@ -1,5 +1,5 @@
 """The console's pages of what comes in, by subject."""
 
-from ingest.admin import sources
+from ingest.admin import callbacks, devices, sources
 
-__all__ = ["sources"]
+__all__ = ["callbacks", "devices", "sources"]

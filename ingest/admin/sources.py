@@ -4,23 +4,18 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from django import forms
-from django.conf import settings
 from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from unfold.decorators import display
 
 from ingest.models import Scheme, Source, UnknownDevices
+from ingest.queries import source_url
 from ingest.services import sources
 from tenants.console.forms import ConsoleForm
 from tenants.console.pages import Button, TenantAdmin, actor_and_tenant
 
 _OVERLAP_S = 86_400
-
-
-def source_url(source: Source) -> str:
-    """Return where a source posts its callbacks."""
-    return f"{settings.LISTENER_URL}/v1/callbacks/{source.public_id}"
 
 
 class SourceChangeForm(ConsoleForm):

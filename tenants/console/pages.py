@@ -224,7 +224,7 @@ class TenantAdmin(ModelAdmin):
         if button not in {known.name for known in self.buttons(request, thing)}:
             messages.error(request, "This cannot be done as it stands now.")
             return self.to_page(thing)
-        reply: HttpResponse | None = _refusable(
+        reply: HttpResponse | None = refusable(
             request, lambda: getattr(self, f"do_{button}")(request, thing)
         )
         return reply or self.to_page(thing)
@@ -306,7 +306,7 @@ def _role(request: HttpRequest) -> Role | None:
     return actor.role if actor else None
 
 
-def _refusable(
+def refusable(
     request: HttpRequest, call: Callable[[], HttpResponse | None]
 ) -> HttpResponse | None:
     """Make a service call; what it refuses becomes a message and changes nothing."""
