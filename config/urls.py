@@ -13,7 +13,10 @@ from tenants.problems import plain_problem
 api = [
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("", include("ingest.urls")),
+    path("", include("ingest.urls")),
     path("", include("subscriptions.urls")),
+    path("", include("billing.urls")),
 ]
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),

@@ -1,5 +1,6 @@
 """Units: one stored unit for each dimension, and exact factors to it."""
 
+from collections.abc import Iterable
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 from typing import NamedTuple
 
@@ -89,6 +90,14 @@ def unit_of(name: str) -> Unit:
 def to_stored(value: Decimal, unit: Unit) -> Decimal:
     """Return the value in the dimension's stored unit, exactly."""
     return value if unit.factor is None else _EXACT.multiply(value, unit.factor)
+
+
+def exact_sum(values: Iterable[Decimal]) -> Decimal:
+    """Return the sum, unrounded."""
+    total = Decimal(0)
+    for value in values:
+        total = _EXACT.add(total, value)
+    return total
 
 
 def plain(value: Decimal) -> str:

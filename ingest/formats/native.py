@@ -153,11 +153,9 @@ def _row(reading: Reading, device: str | None, latest: datetime) -> _Row | str:
     fault = _fault(reading, latest)
     if fault is not None:
         return fault
-    value: Decimal | str | None = None
-    if reading.quality != "N":
-        value = _number(bytes(reading.value))
-        if isinstance(value, str):
-            return value
+    value = None if reading.quality == "N" else _number(bytes(reading.value))
+    if isinstance(value, str):
+        return value
     return (
         name,
         reading.channel or "main",

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple
 
 #: index, device, channel, kind, start_at, duration_s, value, unit, quality. A bare
 #: tuple, for a worker makes tens of thousands a second.
@@ -12,7 +11,8 @@ ParsedReading = tuple[int, str, str, str, datetime, int, Decimal | None, str, st
 MOST_ERRORS = 100
 
 
-class ReadingError(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ReadingError:
     """Why one reading (or, without an index, the whole body) is refused."""
 
     index: int | None

@@ -1,6 +1,6 @@
 """The values that the steps of a batch hand on."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -54,7 +54,7 @@ class Outcome:
     @property
     def errors(self) -> list[dict[str, Any]]:
         """The receipt's errors, by the readings' order."""
-        return [error._asdict() for error in sorted(self.parsed.errors, key=_place)]
+        return [asdict(error) for error in sorted(self.parsed.errors, key=_place)]
 
     def ledger_row(self, now: datetime) -> LedgerRow:
         """Return what the ledger will say."""

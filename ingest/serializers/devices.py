@@ -1,0 +1,82 @@
+"""Devices, channels and readings, as the API shows them."""
+
+from datetime import datetime
+from typing import Any
+
+from rest_framework import serializers
+
+from ingest.models import Channel, Device, Reading
+from ingest.receipts import instant
+from ingest.units import plain
+from tenants.identifiers import public_id
+
+
+class DeviceSerializer(serializers.ModelSerializer[Device]):
+    """A meter."""
+
+    # The API's name; the base class's attribute is shadowed by every field called so.
+    source = serializers.SerializerMethodField(  # type: ignore[assignment]
+        help_text="The source that it was first heard from."
+    )
+
+    class Meta:
+        model = Device
+        fields = ["id", "name", "status", "source", "created_at"]
+        read_only_fields = fields
+
+    def get_source(self, device: Device) -> str | None:
+        """Return the source's public id."""
+        return public_id("src", device.source_id) if device.source_id else None
+
+
+class ChannelSerializer(serializers.ModelSerializer[Channel]):
+    """One series of a device."""
+
+    device = serializers.CharField(source="device.name", read_only=True)
+    channel = serializers.CharField(source="code", read_only=True)
+
+    class Meta:
+        model = Channel
+        fields = [
+            "id",
+            "device",
+            "channel",
+            "kind",
+            "commodity",
+            "unit",
+            "created_at",
+        ]
+        read_only_fields = fields
+
+
+class CommoditySerializer(serializers.Serializer[Any]):
+    """What a channel measures."""
+
+    commodity = serializers.RegexField(r"^[a-z][a-z0-9_]*$", max_length=32)
+
+
+class ReadingSerializer(serializers.Serializer[Reading]):
+    """The value in force of one interval or register."""
+
+    device = serializers.CharField(source="channel.device.name")
+    channel = serializers.CharField(source="channel.code")
+    kind = serializers.CharField(source="channel.kind")
+    start_at = serializers.SerializerMethodField()
+    duration_s = serializers.IntegerField()
+    value = serializers.SerializerMethodField("get_exact")
+    unit = serializers.CharField(source="channel.unit")
+    quality = serializers.CharField()
+    callback = serializers.SerializerMethodField()
+
+    def get_start_at(self, reading: Reading) -> str:
+        """Return the start, in UTC."""
+        at: datetime = reading.start_at
+        return instant(at)
+
+    def get_exact(self, reading: Reading) -> str | None:
+        """Return the exact decimal; null: missing."""
+        return None if reading.value is None else plain(reading.value)
+
+    def get_callback(self, reading: Reading) -> str:
+        """Return the receipt of the callback that it came with."""
+        return public_id("rcp", reading.callback_id)

@@ -1,0 +1,124 @@
+"""Callbacks over the API: their receipts, and what to do with the rejected ones."""
+
+from uuid import UUID
+
+from django.db.models import OuterRef, QuerySet
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import extend_schema
+from rest_framework import mixins, serializers
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from ingest.models import Callback, Source
+from ingest.receipts import STATUS_NAMES
+from ingest.serializers.callbacks import CallbackSerializer, DiscardSerializer
+from ingest.services.callbacks import CallbackUnknown, discard, reprocess
+from ingest.views.parameters import ParameterInvalid
+from tenants.actors import actor_of
+from tenants.identifiers import IdentifierInvalid, parse_public_id
+
+
+class CallbackFilter(filters.FilterSet):
+    """How the list of callbacks is narrowed."""
+
+    transaction_id = filters.CharFilter(method="by_transaction_id")
+    source = filters.CharFilter(method="by_source", help_text="src_…")
+    status = filters.ChoiceFilter(
+        choices=[(name, name) for name in STATUS_NAMES], method="by_status"
+    )
+
+    class Meta:
+        model = Callback
+        fields: list[str] = []
+
+    def by_transaction_id(
+        self, rows: QuerySet[Callback], _name: str, value: str
+    ) -> QuerySet[Callback]:
+        """Keep those under this transaction id, one for each source at most."""
+        # Naming the sources lets callback_transaction_unique serve it.
+        sources = Source.objects.values("pk")
+        return rows.filter(
+            source_id__in=sources.filter(tenant=OuterRef("tenant")),
+            transaction_id=value,
+        )
+
+    def by_source(
+        self, rows: QuerySet[Callback], _name: str, value: str
+    ) -> QuerySet[Callback]:
+        """
+        Keep the source's.
+
+        Raises: ParameterInvalid.
+        """
+        try:
+            return rows.filter(source_id=parse_public_id("src", value))
+        except IdentifierInvalid as error:
+            raise ParameterInvalid(f"source: {error}") from error
+
+    def by_status(
+        self, rows: QuerySet[Callback], _name: str, value: str
+    ) -> QuerySet[Callback]:
+        """Keep those that have come this far."""
+        return rows.filter(state=STATUS_NAMES.index(value))
+
+
+class CallbackViewSet(
+    mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSet[Callback]
+):
+    """Every callback that was accepted, by its receipt."""
+
+    queryset = Callback.objects.none()
+    serializer_class = CallbackSerializer
+    filterset_class = CallbackFilter
+    lookup_url_kwarg = "receipt"
+    lookup_value_regex = "[^/]+"
+
+    def get_queryset(self) -> QuerySet[Callback]:
+        """Return the tenant's callbacks."""
+        if getattr(self, "swagger_fake_view", False):
+            return Callback.objects.none()
+        return Callback.objects.filter(tenant=actor_of(self.request).tenant)
+
+    def get_object(self) -> Callback:
+        """
+        Return the callback that the URL names.
+
+        Raises: CallbackUnknown: it is not this tenant's, or no receipt at all.
+        """
+        found = self.get_queryset().filter(pk=self._id()).first()
+        if found is None:
+            raise CallbackUnknown(f"There is no {self.kwargs['receipt']}.")
+        return found
+
+    def _id(self) -> UUID:
+        try:
+            return parse_public_id("rcp", self.kwargs["receipt"])
+        except IdentifierInvalid as error:
+            raise CallbackUnknown(str(error)) from error
+
+    @extend_schema(request=None, responses=CallbackSerializer)
+    @action(detail=True, methods=["post"])
+    def reprocess(self, request: Request, receipt: str) -> Response:
+        """Process the callback again, from the bytes that were received."""
+        actor = actor_of(request)
+        callback = self.get_object()
+        reprocess(tenant=actor.tenant, actor=actor, callback_ids=[callback.id])
+        return Response(self.get_serializer(self.get_object()).data)
+
+    @extend_schema(request=DiscardSerializer, responses=CallbackSerializer)
+    @action(detail=True, methods=["post"])
+    def discard(self, request: Request, receipt: str) -> Response:
+        """Leave the callback rejected; the audit trail keeps the reason."""
+        actor = actor_of(request)
+        callback = self.get_object()
+        wanted: serializers.Serializer[None] = DiscardSerializer(data=request.data)
+        wanted.is_valid(raise_exception=True)
+        discard(
+            tenant=actor.tenant,
+            actor=actor,
+            callback_ids=[callback.id],
+            reason=wanted.validated_data["reason"],
+        )
+        return Response(self.get_serializer(callback).data)

@@ -1,0 +1,152 @@
+"""Devices, channels and readings over the API."""
+
+from django.db.models import QuerySet
+from django_filters import rest_framework as filters
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from rest_framework import mixins
+from rest_framework.decorators import action
+from rest_framework.pagination import CursorPagination
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from ingest.models import Channel, Device, Reading
+from ingest.queries import device_channels
+from ingest.serializers.devices import (
+    ChannelSerializer,
+    CommoditySerializer,
+    DeviceSerializer,
+    ReadingSerializer,
+)
+from ingest.services.devices import approve_device, quarantine_device, set_commodity
+from ingest.views.parameters import moment, optional, required
+from tenants.actors import actor_of
+
+
+class DeviceViewSet(
+    mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSet[Device]
+):
+    """The meters that were heard of."""
+
+    queryset = Device.objects.none()
+    serializer_class = DeviceSerializer
+    filterset_fields = ["status", "name"]
+    lookup_value_regex = r"\d{1,18}"
+
+    def get_queryset(self) -> QuerySet[Device]:
+        """Return the tenant's devices."""
+        if getattr(self, "swagger_fake_view", False):
+            return Device.objects.none()
+        return Device.objects.filter(tenant=actor_of(self.request).tenant)
+
+    @extend_schema(request=None, responses=DeviceSerializer)
+    @action(detail=True, methods=["post"])
+    def approve(self, request: Request, pk: str) -> Response:
+        """Let the device's readings count from now on."""
+        actor = actor_of(request)
+        device = approve_device(
+            tenant=actor.tenant, actor=actor, device=self.get_object()
+        )
+        return Response(self.get_serializer(device).data)
+
+    @extend_schema(request=None, responses=DeviceSerializer)
+    @action(detail=True, methods=["post"])
+    def quarantine(self, request: Request, pk: str) -> Response:
+        """Refuse the device's readings until somebody approves it."""
+        actor = actor_of(request)
+        device = quarantine_device(
+            tenant=actor.tenant, actor=actor, device=self.get_object()
+        )
+        return Response(self.get_serializer(device).data)
+
+
+class ChannelFilter(filters.FilterSet):
+    """How the list of channels is narrowed."""
+
+    device = filters.CharFilter("device__name")
+    channel = filters.CharFilter("code")
+
+    class Meta:
+        model = Channel
+        fields = ["kind", "commodity"]
+
+
+class ChannelViewSet(
+    mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSet[Channel]
+):
+    """The series of each device."""
+
+    queryset = Channel.objects.none()
+    serializer_class = ChannelSerializer
+    filterset_class = ChannelFilter
+    lookup_value_regex = r"\d{1,18}"
+
+    def get_queryset(self) -> QuerySet[Channel]:
+        """Return the tenant's channels."""
+        if getattr(self, "swagger_fake_view", False):
+            return Channel.objects.none()
+        tenant = actor_of(self.request).tenant
+        return Channel.objects.filter(tenant=tenant).select_related("device")
+
+    @extend_schema(request=CommoditySerializer, responses=ChannelSerializer)
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Say what the channel measures."""
+        actor = actor_of(request)
+        wanted = CommoditySerializer(data=request.data)
+        channel = self.get_object()
+        wanted.is_valid(raise_exception=True)
+        changed = set_commodity(
+            tenant=actor.tenant,
+            actor=actor,
+            channel=channel,
+            commodity=wanted.validated_data["commodity"],
+        )
+        return Response(self.get_serializer(changed).data)
+
+
+class OldestFirst(CursorPagination):
+    """Oldest first, by the readings' time."""
+
+    ordering = "start_at"
+    page_size_query_param = "page_size"
+    max_page_size = 1_000
+
+
+_READING_PARAMETERS = [
+    OpenApiParameter("device", OpenApiTypes.STR, required=True),
+    OpenApiParameter("channel", OpenApiTypes.STR, description="Default: all of them."),
+    OpenApiParameter("from", OpenApiTypes.STR, description="A date, or a time."),
+    OpenApiParameter("to", OpenApiTypes.STR, description="The first one left out."),
+]
+
+
+@extend_schema_view(list=extend_schema(parameters=_READING_PARAMETERS))
+class ReadingViewSet(mixins.ListModelMixin, GenericViewSet[Reading]):
+    """The readings in force."""
+
+    queryset = Reading.objects.none()
+    serializer_class = ReadingSerializer
+    pagination_class = OldestFirst
+    filter_backends = ()
+
+    def get_queryset(self) -> QuerySet[Reading]:
+        """
+        Return the readings of a device of the tenant's.
+
+        Raises: ParameterInvalid, ChannelUnknown.
+        """
+        if getattr(self, "swagger_fake_view", False):
+            return Reading.objects.none()
+        tenant = actor_of(self.request).tenant
+        channels = device_channels(
+            tenant=tenant,
+            device=required(self.request, "device"),
+            code=optional(self.request, "channel"),
+        )
+        rows = Reading.objects.filter(tenant=tenant, channel_id__in=channels)
+        if from_at := moment(self.request, "from", tenant.zone):
+            rows = rows.filter(start_at__gte=from_at)
+        if to_at := moment(self.request, "to", tenant.zone):
+            rows = rows.filter(start_at__lt=to_at)
+        return rows.select_related("channel__device")
