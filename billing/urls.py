@@ -17,5 +17,6 @@ urlpatterns = [
     path(
         "reports/usage.xlsx", views.UsageReportXlsx.as_view(), name="usage-report-xlsx"
     ),
+    path("invoices/<str:number>.pdf", views.InvoicePdf.as_view(), name="invoice-pdf"),
     *router.urls,
 ]

@@ -27,6 +27,7 @@ from billing.services.accounts import create_account
 from billing.services.agreements import Terms, create_agreement, end_agreement
 from billing.services.bill_runs import EndpointUnknown, request_bill_run
 from billing.services.tariffs import NewVersion, add_tariff_version, create_tariff
+from billing.typesetting import invoice_pdf
 from tenants.actors import Actor, actor_of
 from tenants.identifiers import IdentifierInvalid, parse_public_id
 from tenants.models import Role, Tenant
@@ -234,6 +235,18 @@ class FirstRenderer(BaseContentNegotiation):
     ) -> tuple[BaseRenderer, str]:
         """Return the first renderer."""
         return renderers[0], renderers[0].media_type
+
+
+class InvoicePdf(APIView):
+    """A bill as its page."""
+
+    content_negotiation_class = FirstRenderer
+
+    @extend_schema(responses={(200, "application/pdf"): OpenApiTypes.BINARY})
+    def get(self, request: Request, number: str) -> HttpResponse:
+        """Return the file."""
+        document = invoice_document(tenant=actor_of(request).tenant, number=number)
+        return _file(invoice_pdf(document), "application/pdf", f"{document.number}.pdf")
 
 
 class _ReportView(APIView):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 from billing.models import Invoice, InvoiceLine
 from billing.money import money_text
@@ -82,6 +83,12 @@ class InvoiceDocument:
     parties: dict[str, dict[str, str]]
     issued_at: datetime
     lines: tuple[LineDocument, ...]
+
+    @property
+    def issued_on(self) -> date:
+        """The local day of issue, in the zone that the tenant had."""
+        zone = ZoneInfo(self.parties["tenant"]["timezone"])
+        return self.issued_at.astimezone(zone).date()
 
 
 def invoice_document(*, tenant: Tenant, number: str) -> InvoiceDocument:

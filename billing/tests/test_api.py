@@ -339,6 +339,18 @@ def test_a_report_needs_a_span(owner: Caller, query: str) -> None:
     assert reply["Content-Type"] == "application/problem+json"
 
 
+def test_an_invoice_is_a_pdf_for_its_tenant_alone(
+    tenant: Tenant, customer: Customer, owner: Caller, outsider: Caller
+) -> None:
+    bill_july(owner, tenant)
+    path = "/invoices/INV-000001.pdf"
+    pdf = owner.get(path, accept="application/pdf")
+    assert pdf["Content-Type"] == "application/pdf"
+    assert pdf.content.startswith(b"%PDF-")
+    assert code(outsider.get(path)) == (404, "invoice_unknown")
+    assert caller(tenant, Role.AUDITOR).get(path).content == pdf.content
+
+
 def test_two_tenants_bill_under_the_same_numbers(
     tenant: Tenant, customer: Customer, owner: Caller
 ) -> None:
