@@ -1,6 +1,6 @@
 """Sources over the API: admins write, every role of the tenant reads."""
 
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 from django.http import Http404
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from ingest.models import Source
+from ingest.models import Source, SourceSecret
 from ingest.serializers.sources import (
     NewSourceSerializer,
     RotationSerializer,
@@ -39,7 +39,9 @@ class SourceViewSet(
         if getattr(self, "swagger_fake_view", False):
             return Source.objects.none()
         tenant = actor_of(self.request).tenant
-        return Source.objects.filter(tenant=tenant).prefetch_related("secrets")
+        return Source.objects.filter(tenant=tenant).prefetch_related(
+            Prefetch("secrets", SourceSecret.objects.order_by("pk"))
+        )
 
     def get_object(self) -> Source:
         """

@@ -162,7 +162,17 @@ def test_a_timestamp_is_taken_for_five_minutes_both_ways(
 
 
 @pytest.mark.parametrize(
-    "timestamp", ["", " 1000", "1000.0", "1e3", "+1000", "-1000", "\u0661\u0660\u0660\u0660", "9" * 5000]
+    "timestamp",
+    [
+        "",
+        " 1000",
+        "1000.0",
+        "1e3",
+        "+1000",
+        "-1000",
+        "\u0661\u0660\u0660\u0660",
+        "9" * 5000,
+    ],
 )
 def test_a_timestamp_is_digits(timestamp: str) -> None:
     assert not standard(timestamp=timestamp)
