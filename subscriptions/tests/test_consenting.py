@@ -1,6 +1,6 @@
 """The consent handshakes, with receivers that agree, refuse and misbehave."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -20,13 +20,6 @@ from subscriptions.tests.receivers import Received, Reply, receiving
 from tenants.actors import Actor
 from tenants.database import acting_for, pipeline
 from tenants.models import Tenant
-
-
-@pytest.fixture(autouse=True)
-def _quiet_afterwards(tenant: Tenant) -> Generator[None]:
-    yield
-    with acting_for(tenant):
-        Endpoint.objects.filter(tenant=tenant).update(status="paused")
 
 
 def register(tenant: Tenant, actor: Actor, url: str) -> Endpoint:

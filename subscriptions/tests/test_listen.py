@@ -20,7 +20,7 @@ from subscriptions.models import Delivery, Endpoint
 from subscriptions.services.consenting import ask_consent
 from subscriptions.services.endpoints import create_endpoint
 from subscriptions.services.sending import deliver
-from subscriptions.tests.test_sending import deliver_until, publish_to
+from subscriptions.tests.delivering import deliver_until, publish_to
 from tenants.actors import Actor
 from tenants.database import acting_for
 from tenants.models import Tenant

@@ -1,17 +1,10 @@
 """Delivering to real receivers: what arrives, what is retried, what is given up."""
 
 import json
-import os
-import subprocess
-import sys
 import threading
-import time
 from collections import Counter
-from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from pathlib import Path
-from typing import Any
 
 import pytest
 from django.conf import settings
@@ -19,110 +12,22 @@ from django.test import override_settings
 from gidgethub.sansio import validate_event
 from standardwebhooks.webhooks import Webhook
 
-from subscriptions.http import Outcome, send_all
-from subscriptions.models import Attempt, Delivery, Endpoint, EndpointSecret
-from subscriptions.services.claims import ENDPOINT_LIMIT, Claimed, claim, secret_context
-from subscriptions.services.publishing import Event, publish
-from subscriptions.services.recording import Result, record
-from subscriptions.services.sending import deliver, request_of
-from subscriptions.tests.receivers import Received, Receiver, Reply, receiving
-from tenants.database import acting_for, pipeline
+from subscriptions.models import Delivery, Endpoint, EndpointSecret
+from subscriptions.services.sending import deliver
+from subscriptions.tests.delivering import (
+    add_secret,
+    answering,
+    attempts,
+    deliver_until,
+    deliveries,
+    delivery_of,
+    due_in_s,
+    make_endpoint,
+    publish_to,
+)
+from subscriptions.tests.receivers import Received, Reply, receiving
+from tenants.database import acting_for
 from tenants.models import AuditEntry, Tenant
-from tenants.services import NewTenant
-from tenants.signing import new_secret
-from tenants.vault import seal
-
-
-@pytest.fixture(autouse=True)
-def _quiet_afterwards(tenant: Tenant, stranger: NewTenant) -> Generator[None]:
-    """Pause the tenants' endpoints, so that the next test's worker has none of them."""
-    yield
-    for one in (tenant, stranger.tenant):
-        with acting_for(one):
-            Endpoint.objects.filter(tenant=one).update(status="paused")
-
-
-def add_secret(endpoint: Endpoint, expires_at: datetime | None = None) -> str:
-    secret = new_secret()
-    context = secret_context(endpoint.tenant_id, endpoint.pk)
-    EndpointSecret.objects.create(
-        tenant=endpoint.tenant,
-        endpoint=endpoint,
-        sealed=seal(secret.encode(), context=context),
-        expires_at=expires_at,
-    )
-    return secret
-
-
-def make_endpoint(tenant: Tenant, url: str, **fields: Any) -> tuple[Endpoint, str]:
-    with acting_for(tenant):
-        endpoint = Endpoint.objects.create(
-            tenant=tenant,
-            url=url,
-            **{
-                "event_types": ["*"],
-                "status": "active",
-                "consent_due_at": None,
-                **fields,
-            },
-        )
-        return endpoint, add_secret(endpoint)
-
-
-def publish_to(tenant: Tenant, count: int = 1) -> None:
-    events = [
-        Event(
-            tenant.pk,
-            tenant.slug,
-            "callback.processed",
-            {"number": number, "note": "é & ü"},
-            datetime.now(tz=UTC),
-        )
-        for number in range(count)
-    ]
-    with pipeline() as lane, lane.cursor() as cursor:
-        assert publish(cursor, events) >= count
-
-
-def deliveries(tenant: Tenant) -> list[Delivery]:
-    with acting_for(tenant):
-        return list(Delivery.objects.filter(tenant=tenant).order_by("id"))
-
-
-def delivery_of(tenant: Tenant) -> Delivery:
-    (delivery,) = deliveries(tenant)
-    return delivery
-
-
-def attempts(tenant: Tenant) -> list[Attempt]:
-    with acting_for(tenant):
-        return list(Attempt.objects.filter(tenant=tenant).order_by("number", "id"))
-
-
-def deliver_until(tenant: Tenant, *statuses: str, timeout_s: float = 10) -> None:
-    deadline = time.monotonic() + timeout_s
-    while {row.status for row in deliveries(tenant)} - set(statuses):
-        assert time.monotonic() < deadline, [row.status for row in deliveries(tenant)]
-        deliver()
-
-
-def due_in_s(delivery: Delivery) -> float:
-    with pipeline() as lane:
-        row = lane.execute(
-            "SELECT extract(epoch FROM %s - now())", [delivery.next_attempt_at]
-        ).fetchone()
-    assert row is not None
-    return float(row[0])
-
-
-def answering(*replies: Reply) -> Any:
-    """Answer the n-th request with the n-th reply, and then with the last."""
-    queue = list(replies)
-
-    def behave(_: Received) -> Reply:
-        return queue.pop(0) if len(queue) > 1 else queue[0]
-
-    return behave
 
 
 def test_others_verifiers_accept_what_arrives(tenant: Tenant) -> None:
@@ -371,113 +276,6 @@ def test_secret_that_does_not_open_is_a_failed_attempt(tenant: Tenant) -> None:
     assert delivery_of(tenant).last_error == "secret_unusable"
 
 
-def test_late_result_is_refused_and_its_attempt_kept(
-    tenant: Tenant, caplog: pytest.LogCaptureFixture
-) -> None:
-    with receiving(lambda _: Reply(500)) as receiver:
-        make_endpoint(tenant, receiver.url)
-        publish_to(tenant)
-        with override_settings(DELIVERY_LEASE_S=0):
-            (zombie,) = [one for one in claim(100) if one.tenant_id == tenant.pk]
-        deliver()
-        settled = delivery_of(tenant)
-        from_zombie = Result(zombie, outcome_of_success(receiver, zombie))
-        record([from_zombie])
-    delivery = delivery_of(tenant)
-    assert (delivery.status, delivery.attempt_count) == ("pending", 2)
-    assert delivery.next_attempt_at == settled.next_attempt_at
-    assert [(one.number, one.error) for one in attempts(tenant)] == [
-        (1, ""),
-        (2, "http_error"),
-    ]
-    assert f"Late result of delivery {delivery.public_id} refused" in caplog.text
-
-
-def outcome_of_success(receiver: Receiver, claimed: Claimed) -> Outcome:
-    """Really send the zombie's request, to a receiver that agrees by now."""
-    receiver.behave = lambda _: Reply()
-    (outcome,) = send_all([request_of(claimed)])
-    assert outcome.is_success
-    return outcome
-
-
-def test_delivery_under_a_lease_is_not_claimed_again_before_it_ends(
-    tenant: Tenant,
-) -> None:
-    with receiving() as receiver:
-        make_endpoint(tenant, receiver.url)
-        publish_to(tenant)
-        assert [one.tenant_id for one in claim(100)].count(tenant.pk) == 1
-        deliver()
-        assert receiver.requests == []
-        with pipeline() as lane:
-            lane.execute(
-                "UPDATE subscriptions_delivery SET next_attempt_at = now() "
-                "WHERE tenant_id = %s",
-                [tenant.pk],
-            )
-        deliver()
-        assert len(receiver.requests) == 1
-    delivery = delivery_of(tenant)
-    assert (delivery.status, delivery.attempt_count) == ("delivered", 2)
-
-
-def test_workers_side_by_side_send_each_message_once(tenant: Tenant) -> None:
-    with receiving() as receiver:
-        make_endpoint(tenant, receiver.url)
-        publish_to(tenant, 200)
-        workers = [threading.Thread(target=deliver) for _ in range(3)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join(20)
-    ids = [one.headers["webhook-id"] for one in receiver.requests]
-    assert len(ids) == len(set(ids)) == 200
-
-
-@override_settings(DELIVERY_TIMEOUT_S=2)
-def test_hanging_endpoint_does_not_hold_up_another_tenants(
-    tenant: Tenant, stranger: NewTenant
-) -> None:
-    release = threading.Event()
-
-    def hang(_: Received) -> Reply:
-        release.wait(10)
-        return Reply()
-
-    with receiving(hang) as slow, receiving() as quick:
-        make_endpoint(tenant, slow.url)
-        publish_to(tenant, 400)
-        worker = threading.Thread(target=deliver, kwargs={"turn_s": 1.5})
-        worker.start()
-        slow.wait_for(1)
-        make_endpoint(stranger.tenant, quick.url)
-        started = time.monotonic()
-        publish_to(stranger.tenant, 20)
-        quick.wait_for(20)
-        took_s = time.monotonic() - started
-        held = len(slow.requests)
-        release.set()
-        worker.join(20)
-    assert took_s < 1.5
-    assert held <= ENDPOINT_LIMIT
-
-
-def test_granted_rate_is_not_exceeded(tenant: Tenant) -> None:
-    with receiving() as receiver:
-        endpoint, _ = make_endpoint(tenant, receiver.url, allowed_rate_per_min=20)
-        with acting_for(tenant):
-            Endpoint.objects.filter(pk=endpoint.pk).update(
-                rate_used_until=datetime.now(tz=UTC) - timedelta(hours=1)
-            )
-        publish_to(tenant, 10)
-        deliver()
-        deliver()
-    assert len(receiver.requests) == 2
-    waiting = [row for row in deliveries(tenant) if row.status == "pending"]
-    assert {row.attempt_count for row in waiting} == {0}
-
-
 @override_settings(CALLBACK_ALLOW_CIDRS=[])
 def test_name_that_leads_home_is_refused_at_the_dial(tenant: Tenant) -> None:
     with receiving() as receiver:
@@ -487,45 +285,3 @@ def test_name_that_leads_home_is_refused_at_the_dial(tenant: Tenant) -> None:
         deliver()
     assert receiver.connections == 0
     assert delivery_of(tenant).last_error == "address_not_allowed"
-
-
-WORKER = """
-import os
-os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
-import django
-django.setup()
-from subscriptions.services.sending import deliver
-deliver()
-"""
-
-
-@pytest.mark.processes
-def test_message_of_a_worker_killed_while_sending_goes_out_again(
-    tenant: Tenant,
-) -> None:
-    release = threading.Event()
-
-    def behave(received: Received) -> Reply:
-        release.wait(20)
-        return Reply()
-
-    with receiving(behave) as receiver:
-        make_endpoint(tenant, receiver.url)
-        publish_to(tenant)
-        worker = subprocess.Popen(
-            [sys.executable, "-c", WORKER],
-            cwd=Path(__file__).resolve().parents[2],
-            env={**os.environ, "GRIDHOOK_DELIVERY_LEASE_S": "2"},
-        )
-        receiver.wait_for(1, timeout_s=20)
-        worker.kill()
-        assert worker.wait(10) == -9
-        release.set()
-        assert delivery_of(tenant).status == "pending"
-        deliver()
-        assert len(receiver.requests) == 1, "the lease was not waited for"
-        deliver_until(tenant, "delivered")
-    first, second = receiver.requests
-    assert first.headers["webhook-id"] == second.headers["webhook-id"]
-    assert first.body == second.body
-    assert delivery_of(tenant).attempt_count == 2

@@ -1,83 +1,33 @@
 """The API of endpoints, messages and deliveries, as each caller sees it."""
 
-from collections.abc import Generator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-import msgspec
 import pytest
-from django.test import Client, override_settings
+from django.test import override_settings
 from standardwebhooks.webhooks import Webhook
 
 from subscriptions.event_types import CATALOGUE
 from subscriptions.models import Delivery, Endpoint, EndpointSecret
 from subscriptions.services.consenting import ask_consent
 from subscriptions.services.sending import deliver
+from subscriptions.tests.calling import URL, Caller, code, in_role, register
 from subscriptions.tests.receivers import Reply, consenting, receiving
-from tenants.actors import Actor, operator
+from tenants.actors import Actor
 from tenants.database import acting_for
 from tenants.models import AuditEntry, Role, Tenant
-from tenants.services import NewTenant, create_api_key
-
-URL = "https://subscriber.example/hook"
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Someone with an API key."""
-
-    key: str
-
-    def ask(self, method: str, path: str, body: Any = None) -> Any:
-        client = Client(headers={"Authorization": f"Bearer {self.key}"})
-        return client.generic(
-            method,
-            path if path.startswith("http") else f"/api/v1{path}",
-            data="" if body is None else msgspec.json.encode(body),
-            content_type="application/json",
-        )
-
-    def get(self, path: str) -> Any:
-        return self.ask("GET", path)
-
-    def post(self, path: str, body: Any = None) -> Any:
-        return self.ask("POST", path, body)
+from tenants.services import NewTenant
 
 
 @pytest.fixture
-def owner(new_tenant: NewTenant) -> Generator[Caller]:
-    yield Caller(new_tenant.api_key)
-    with acting_for(new_tenant.tenant):
-        Endpoint.objects.filter(tenant=new_tenant.tenant).update(status="paused")
+def owner(new_tenant: NewTenant) -> Caller:
+    return Caller(new_tenant.api_key)
 
 
 @pytest.fixture
 def outsider(stranger: NewTenant) -> Caller:
     return Caller(stranger.api_key)
-
-
-def in_role(tenant: Tenant, role: Role) -> Caller:
-    with acting_for(tenant):
-        _, token = create_api_key(
-            tenant=tenant, actor=operator(tenant), name=role, role=role
-        )
-    return Caller(token)
-
-
-def register(owner: Caller, url: str = URL, *event_types: str) -> Any:
-    reply = owner.post(
-        "/endpoints/",
-        {"url": url, "event_types": event_types or ["*"], "description": "ours"},
-    )
-    assert reply.status_code == 201, reply.content
-    return reply.json()
-
-
-def code(reply: Any) -> tuple[int, str]:
-    assert reply["Content-Type"] == "application/problem+json"
-    return reply.status_code, reply.json()["code"]
 
 
 def audited(tenant: Tenant) -> list[str]:
