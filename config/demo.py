@@ -56,11 +56,18 @@ class Demo:
         """Return the command of the sample subscriber."""
         return [*MANAGE, "listen", "--port", port, "--secret", self.endpoint_secret]
 
+    def history(self) -> list[str]:
+        """Return the command that sends the fleet's past, as fast as it goes."""
+        past = ["--days", str(HISTORY_DAYS), "--history-only", "--rate", "max"]
+        return [*self._simulate(), *past]
+
     def fleet(self) -> list[str]:
-        """Return the command of the synthetic fleet."""
+        """Return the command that sends what the fleet measures from now on."""
+        return [*self._simulate(), "--rate", "2"]
+
+    def _simulate(self) -> list[str]:
         return [
-            *MANAGE, "simulate", "--devices", str(FLEET_SIZE), "--rate", "5",
-            "--days", str(HISTORY_DAYS), "--seed", "1",
+            *MANAGE, "simulate", "--devices", str(FLEET_SIZE), "--seed", "1",
             "--url", self.source_url, "--secret", self.source_secret,
         ]  # fmt: skip
 

@@ -235,7 +235,7 @@ class EmbeddedRedis:
             "--unixsocket", str(self.socket), "--unixsocketperm", "700",
             "--dir", str(self.socket.parent), "--save", "", "--appendonly", "no",
             "--maxmemory", "256mb", "--maxmemory-policy", "noeviction",
-            "--loglevel", "warning",
+            "--loglevel", "warning", "--logfile", str(self.var / "run" / "redis.log"),
         ]  # fmt: skip
 
     def is_ready(self) -> bool:

@@ -12,6 +12,8 @@ from ingest.listener import command as listener_command
 
 MANAGE = [sys.executable, str(settings.BASE_DIR / "manage.py")]
 _OK = 200
+#: Celery warns of root on five lines a worker; a container has no other user.
+_QUIET = "ignore:You're running the worker with superuser privileges"
 
 
 def listener(count: int) -> Service:
@@ -48,6 +50,7 @@ def worker(queue: str, number: int = 1) -> Service:
             "--hostname", f"{queue}{number}@%h",
             "--without-gossip", "--without-mingle", "--without-heartbeat",
         ],
+        environment={"PYTHONWARNINGS": _QUIET},
     )  # fmt: skip
 
 

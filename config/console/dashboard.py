@@ -9,6 +9,7 @@ from django.utils import timezone
 from config.console.activity import COUNT_LIMIT, Activity, activity
 from ingest.models import Callback, CallbackRejection, Source
 from ingest.queries import source_url
+from subscriptions.admin import outcome_words
 from subscriptions.models import Delivery, DeliveryStatus, Endpoint
 from tenants.actors import actor_of
 from tenants.models import Tenant
@@ -101,13 +102,17 @@ def _series(seen: Activity, tenant: Tenant) -> dict[str, Any]:
     }
 
 
-def _failures(tenant: Tenant) -> list[Delivery]:
-    """Return the newest dead deliveries."""
-    return list(
+def _failures(tenant: Tenant) -> list[dict[str, Any]]:
+    """Return the newest dead deliveries, with what went wrong."""
+    dead = (
         Delivery.objects.filter(tenant=tenant, status=DeliveryStatus.DEAD)
         .select_related("endpoint")
-        .order_by("-id")[:_RECENT]
+        .order_by("-finished_at")[:_RECENT]
     )
+    return [
+        {"delivery": it, "outcome": outcome_words(it.last_status_code, it.last_error)}
+        for it in dead
+    ]
 
 
 def _rejections(tenant: Tenant) -> list[CallbackRejection]:

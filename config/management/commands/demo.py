@@ -6,15 +6,15 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
-from ingest.queries import source_url
-from ingest.services.sources import create_source
-from subscriptions.services.endpoints import create_endpoint, update_endpoint
 
-from billing.models import Account, BillRunStatus
-from billing.services import accounts, bill_runs, tariffs
+from billing.models import Account, BillRun, BillRunStatus
+from billing.services import accounts, agreements, bill_runs, tariffs
 from config.demo import HISTORY_DAYS, Demo, new_password
 from ingest.models import Channel, PendingCallback, Usage
+from ingest.queries import source_url
+from ingest.services.sources import create_source
 from subscriptions.models import Endpoint
+from subscriptions.services.endpoints import create_endpoint, update_endpoint
 from tenants.actors import Actor, operator
 from tenants.database import acting_for
 from tenants.identifiers import parse_public_id
@@ -169,25 +169,29 @@ def _sign_agreements(
         tenant=tenant,
         actor=actor,
         tariff=tariff,
-        valid_from_date=date(2020, 1, 1),
-        charges=[
-            {"type": "consumption", "unit_price": "0.25", "unit": "kWh"},
-            {"type": "standing", "price_per_day": "0.10"},
-        ],
+        version=tariffs.NewVersion(
+            valid_from_date=date(2020, 1, 1),
+            charges=[
+                {"type": "consumption", "unit_price": "0.25", "unit": "kWh"},
+                {"type": "standing", "price_per_day": "0.10"},
+            ],
+        ),
     )
     names = ("Ada", "Alan", "Barbara", "Dennis", "Edsger", "Frances", "Grace", "Ken")
     for number, (name, channel) in enumerate(zip(names, channels, strict=False), 1):
         account = accounts.create_account(
             tenant=tenant, actor=actor, number=f"A-{number:04}", name=f"{name} Example"
         )
-        accounts.create_agreement(
+        agreements.create_agreement(
             tenant=tenant,
             actor=actor,
             account=account,
-            device=channel.device,
-            channel_code=channel.code,
-            tariff=tariff,
-            start_date=start_date,
+            terms=agreements.Terms(
+                device=channel.device,
+                channel_code=channel.code,
+                tariff=tariff,
+                start_date=start_date,
+            ),
         )
 
 
@@ -195,7 +199,7 @@ def _wait_for_run(tenant: Tenant, run_id: Any) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         with acting_for(tenant):
-            run = bill_runs.BillRun.objects.get(tenant=tenant, pk=run_id)
+            run = BillRun.objects.get(tenant=tenant, pk=run_id)
         if run.status in (BillRunStatus.COMPLETED, BillRunStatus.FAILED):
             return
         time.sleep(0.5)

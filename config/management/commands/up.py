@@ -163,9 +163,12 @@ async def _start_demo(supervisor: Supervisor) -> Demo | None:
     await supervisor.run_once("demo", [*processes.MANAGE, "demo", "prepare", port])
     demo = Demo.load()
     await supervisor.start(Service(name="subscriber", command=demo.subscriber(port)))
-    await supervisor.start(Service(name="fleet", command=demo.fleet()))
+    steps = (("fleet", demo.history()), ("demo", [*processes.MANAGE, "demo", "bill"]))
+    for name, step in steps:
+        if not supervisor.is_stopping:
+            await supervisor.run_once(name, step)
     if not supervisor.is_stopping:
-        await supervisor.run_once("demo", [*processes.MANAGE, "demo", "bill"])
+        await supervisor.start(Service(name="fleet", command=demo.fleet()))
     return demo
 
 
