@@ -247,7 +247,7 @@ class DeliveryAdmin(TenantAdmin):
     @display(description="Last answer")
     def reason(self, delivery: Delivery) -> str:
         """Return the last answer in words."""
-        return _outcome(delivery.last_status_code, delivery.last_error)
+        return outcome_words(delivery.last_status_code, delivery.last_error)
 
     def detail(self, request: HttpRequest, thing: Delivery) -> dict[str, Any]:
         """Return a delivery with every attempt."""
@@ -277,7 +277,8 @@ class DeliveryAdmin(TenantAdmin):
         return None
 
 
-def _outcome(status_code: int | None, error: str) -> str:
+def outcome_words(status_code: int | None, error: str) -> str:
+    """Return an answer, or what came instead, in words."""
     words = _ERRORS.get(error, error.replace("_", " ").capitalize())
     return ": ".join(part for part in (str(status_code or ""), words) if part)
 
@@ -290,7 +291,7 @@ def _row(delivery: Delivery) -> dict[str, Any]:
         "href": reverse("admin:subscriptions_delivery_change", args=[delivery.pk]),
         "status": "Retrying" if failed else status.label,
         "tone": "bad" if failed else _TONES.get(status, "warn"),
-        "outcome": _outcome(delivery.last_status_code, delivery.last_error),
+        "outcome": outcome_words(delivery.last_status_code, delivery.last_error),
     }
 
 
@@ -298,6 +299,6 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
     return {
         "attempt": attempt,
         "is_good": not attempt.error,
-        "outcome": _outcome(attempt.status_code, attempt.error) or "Delivered",
+        "outcome": outcome_words(attempt.status_code, attempt.error) or "Delivered",
         "excerpt": bytes(attempt.response_excerpt).decode("utf-8", "replace"),
     }

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.http import HttpRequest
+from django.utils import timezone
 from unfold.decorators import display
 
 from ingest.models import Channel, Device, DeviceStatus, Usage
@@ -93,7 +94,8 @@ def _usage(channel: Channel, wanted: str) -> dict[str, Any]:
         return {"months": [], "days": []}
     month = wanted if wanted in months else months[0]
     start = date.fromisoformat(f"{month}-01")
-    end = (start + timedelta(days=_ENOUGH_DAYS)).replace(day=1)
+    after = timezone.localdate() + timedelta(days=1)
+    end = min((start + timedelta(days=_ENOUGH_DAYS)).replace(day=1), after)
     rows = {row.day: row for row in usage.filter(day__gte=start, day__lt=end)}
     days = [_chart_day(day, rows.get(day)) for day in _days(start, end)]
     return {
