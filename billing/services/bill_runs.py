@@ -70,6 +70,7 @@ class Claim:
     token: UUID
     period: Period
     requested_at: datetime
+    #: The accounts that the run has not invoiced yet.
     account_ids: tuple[int, ...]
 
 
@@ -132,15 +133,18 @@ def claim_run(*, tenant_id: int, run_id: UUID) -> Claim | None:
 def _begin(run: BillRun, token: UUID) -> Claim:
     """Count afresh: what an earlier worker wrote is what its invoices say."""
     period = Period(run.period_start, run.period_end)
+    billed = invoices_of_run(tenant=run.tenant, run=run)
+    done = set(billed.values_list("account_id", flat=True))
     accounts = accounts_to_bill(tenant=run.tenant, period=period)
+    left = tuple(account for account in accounts if account not in done)
     BillRun.objects.filter(tenant=run.tenant, pk=run.pk, claim_id=token).update(
-        account_count=len(accounts),
-        done_count=invoices_of_run(tenant=run.tenant, run=run).count(),
+        account_count=len(left) + len(done),
+        done_count=len(done),
         skipped_count=0,
         failed_count=0,
         errors=[],
     )
-    return Claim(run.tenant, run.pk, token, period, run.created_at, tuple(accounts))
+    return Claim(run.tenant, run.pk, token, period, run.created_at, left)
 
 
 def prolong(claim: Claim, *, done: int = 0, skipped: int = 0) -> None:

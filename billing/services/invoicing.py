@@ -216,7 +216,10 @@ def issue_invoice(
             actor=platform(claim.tenant),
             action="invoice.issued",
             subject=invoice.number,
-            detail={"account": account.number, "bill_run": str(claim.run_id)},
+            detail={
+                "account": account.number,
+                "bill_run": public_id("run", claim.run_id),
+            },
         )
         announce([_issued_event(claim, account, invoice, now)])
         return invoice
