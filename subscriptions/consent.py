@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
+from django.conf import settings
+
 from subscriptions.http import Outcome, Request, send_all
 
 #: What WebSub's `hub.lease_seconds` says: ten days, its own recommendation.
@@ -32,6 +34,11 @@ class Answer:
     has_consented: bool
     rate_per_min: int | None
     detail: str
+
+
+def origin() -> str:
+    """Return the name that the platform asks under."""
+    return settings.CONSOLE_URL.partition("://")[2].partition("/")[0].partition(":")[0]
 
 
 def ask(asked: Sequence[Asked], *, origin: str) -> list[Answer]:

@@ -189,7 +189,7 @@ class _Transfer(Generic[Token]):
         return Outcome(
             status_code=curl.getinfo(pycurl.RESPONSE_CODE) or None,
             error=error,
-            detail=detail[:DETAIL_CHARACTERS],
+            detail=detail.replace("\0", "")[:DETAIL_CHARACTERS],
             headers=self._headers(),
             body=bytes(self._body),
             address=curl.getinfo(pycurl.PRIMARY_IP) or "",

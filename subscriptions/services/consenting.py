@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from subscriptions.consent import Answer, Asked, ask
+from subscriptions.consent import Answer, Asked, ask, origin
 from tenants.database import pipeline
 from tenants.identifiers import public_id
 
@@ -49,11 +49,6 @@ def ask_consent() -> int:
     answers = ask(asked, origin=origin())
     _record(claims, answers)
     return sum(answer.has_consented for answer in answers)
-
-
-def origin() -> str:
-    """Return the name that the platform asks under."""
-    return settings.CONSOLE_URL.partition("://")[2].partition("/")[0].partition(":")[0]
 
 
 def _claim() -> list[_Claim]:

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from uuid import UUID
 
+from subscriptions.consent import origin
 from subscriptions.http import Driver, Outcome, Request
 from subscriptions.services.claims import Claimed, cancel_orphans, claim
 from subscriptions.services.recording import Result, record
@@ -82,7 +83,7 @@ class _Run:
         self._busy += Counter()
 
 
-def deliver(*, turn_s: float = 30.0) -> bool:
+def deliver(*, turn_s: float = 10.0) -> bool:
     """
     Attempt the deliveries that are due, and those that become due meanwhile.
 
@@ -107,6 +108,7 @@ def request_of(claimed: Claimed) -> Request:
         url=claimed.url,
         headers=(
             "Content-Type: application/json",
+            f"WebHook-Request-Origin: {origin()}",
             f"webhook-id: {message_id}",
             f"webhook-timestamp: {timestamp}",
             f"webhook-signature: {signatures}",

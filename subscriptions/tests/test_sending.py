@@ -45,6 +45,7 @@ def test_others_verifiers_accept_what_arrives(tenant: Tenant) -> None:
     assert data["id"] == received.headers["webhook-id"]
     assert data["data"] == {"number": 0, "note": "é & ü"}
     assert received.headers["content-type"] == "application/json"
+    assert received.headers["webhook-request-origin"] == "127.0.0.1"
     assert received.headers["user-agent"] == f"Gridhook/{settings.VERSION}"
 
 
