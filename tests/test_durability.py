@@ -44,9 +44,11 @@ def under_load(platform: Platform, ledger: Path, faults: list[Fault]) -> Verdict
         time.sleep(3)
     finally:
         client.stop()
+    ended_s = time.monotonic()
     wait_until(lambda: waiting(platform, source) == 0, timeout_s=DEADLINE_S)
+    took_s = time.monotonic() - ended_s
     verdict = judge(platform, source, ledger)
-    print(verdict)
+    print(f"{verdict}, worked off {took_s:.1f} s after the last answer")
     return verdict
 
 
