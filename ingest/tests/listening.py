@@ -185,6 +185,9 @@ def _wait_until_listening(running: Running) -> None:
             running.ask("/healthz", method="GET")
         except OSError:
             pause.wait(0.05)
+        except http.client.HTTPException:
+            # A TLS alert: it listens.
+            return
         else:
             return
     raise AssertionError(running.output.read_text())
