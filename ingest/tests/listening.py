@@ -153,7 +153,7 @@ def free_port() -> int:
 
 @contextmanager
 def running_listener(
-    output: Path, workers: int = 1, **environment: str
+    output: Path, workers: int = 1, environment: Mapping[str, str] | None = None
 ) -> Generator[Running, None, None]:
     """Run the product's own command until the block ends."""
     port = free_port()
@@ -164,7 +164,7 @@ def running_listener(
         process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env={**os.environ, **environment},
+            env={**os.environ, **(environment or {})},
             stdout=file,
             stderr=subprocess.STDOUT,
         )

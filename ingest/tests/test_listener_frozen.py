@@ -127,7 +127,7 @@ def listener(
     postgres: Postgres, sender: Sender, tmp_path_factory: pytest.TempPathFactory
 ) -> Generator[Running, None, None]:
     with running_listener(
-        tmp_path_factory.mktemp("frozen"), **postgres.environment
+        tmp_path_factory.mktemp("frozen"), environment=postgres.environment
     ) as running:
         yield running
 
