@@ -30,7 +30,16 @@ from tenants.database import pipeline
 log = logging.getLogger(__name__)
 
 #: What says nothing about the callback: the whole batch is tried again later.
-_PASSING = (psycopg.OperationalError, psycopg.InterfaceError, ChannelChanged)
+_PASSING = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    ChannelChanged,
+    # A database that is older or younger than the code.
+    errors.InsufficientPrivilege,
+    errors.UndefinedTable,
+    errors.UndefinedColumn,
+    errors.UndefinedFunction,
+)
 #: Operational errors that a callback itself can cause.
 _OWN_FAULT = (errors.QueryCanceled, errors.ProgramLimitExceeded)
 
