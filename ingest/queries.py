@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
 from typing import Any
@@ -76,7 +76,10 @@ class UsedShare:
 
     @property
     def _expected_s(self) -> float:
-        return (self.end_at - self.start_at).total_seconds()
+        # In UTC: within one zone Python subtracts what the clocks on the wall show.
+        return (
+            self.end_at.astimezone(UTC) - self.start_at.astimezone(UTC)
+        ).total_seconds()
 
     def _share(self, seconds: float) -> float:
         return round(max(0.0, min(1.0, seconds / self._expected_s)), 6)
