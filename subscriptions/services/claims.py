@@ -54,6 +54,7 @@ def claim(limit: int, busy: Mapping[UUID, int] | None = None) -> list[Claimed]:
     `busy`: how many requests are on their way to each endpoint already.
     """
     with pipeline() as lane, lane.cursor() as cursor:
+        join_by_index(cursor)
         rated = _rated(cursor)
         rows = _claim_rows(cursor, limit=limit, busy=busy or {}, rated=rated)
         _use_rate(cursor, Counter(row[3] for row in rows if row[3] in rated))
@@ -62,10 +63,23 @@ def claim(limit: int, busy: Mapping[UUID, int] | None = None) -> list[Claimed]:
     return [Claimed(*(*row[:-1], secrets.get(row[3], ()), offset)) for row in rows]
 
 
+def join_by_index(cursor: Cursor) -> None:
+    """
+    Have this transaction join a few keys to the large tables by their indexes.
+
+    A table that has grown since it was last analysed would else be read whole.
+    """
+    cursor.execute(
+        """SELECT set_config('enable_hashjoin', 'off', true),
+            set_config('enable_mergejoin', 'off', true)"""
+    )
+
+
 def cancel_orphans() -> None:
     """Cancel what was published to an endpoint while it was being deleted."""
-    with pipeline() as lane:
-        lane.execute(
+    with pipeline() as lane, lane.cursor() as cursor:
+        join_by_index(cursor)
+        cursor.execute(
             """UPDATE subscriptions_delivery d
             SET status = 'cancelled', claim_id = NULL, finished_at = now()
             FROM subscriptions_endpoint e
@@ -136,9 +150,10 @@ def _claim_rows(
             WHERE e.status = 'active' AND e.deleted_at IS NULL
             ORDER BY random()
         ), picked AS (
-            SELECT due.tenant_id, due.id FROM ready
+            SELECT due.* FROM ready
             CROSS JOIN LATERAL (
-                SELECT d.tenant_id, d.id FROM subscriptions_delivery d
+                SELECT d.tenant_id, d.id, d.message_id, d.endpoint_id
+                FROM subscriptions_delivery d
                 WHERE d.tenant_id = ready.tenant_id AND d.endpoint_id = ready.id
                     AND d.status = 'pending' AND d.next_attempt_at <= now()
                 ORDER BY d.next_attempt_at
@@ -151,10 +166,9 @@ def _claim_rows(
             schedule_step = d.schedule_step + 1,
             next_attempt_at = now() + %(lease_s)s::float8 * interval '1 s'
         FROM picked
-        JOIN subscriptions_delivery p USING (tenant_id, id)
         JOIN subscriptions_message m
-            ON m.tenant_id = p.tenant_id AND m.id = p.message_id
-        JOIN subscriptions_endpoint e ON e.id = p.endpoint_id
+            ON m.tenant_id = picked.tenant_id AND m.id = picked.message_id
+        JOIN subscriptions_endpoint e ON e.id = picked.endpoint_id
         WHERE d.tenant_id = picked.tenant_id AND d.id = picked.id
         RETURNING d.tenant_id, d.id, d.message_id, d.endpoint_id, d.claim_id,
             d.attempt_count, d.schedule_step, e.url, m.body,

@@ -18,7 +18,7 @@ from django.conf import settings
 
 from subscriptions.http import Outcome
 from subscriptions.retries import pause_s, retry_after_s
-from subscriptions.services.claims import Claimed
+from subscriptions.services.claims import Claimed, join_by_index
 from subscriptions.services.publishing import Event, publish
 from tenants.database import Cursor, pipeline
 from tenants.identifiers import new_id, public_id
@@ -82,6 +82,7 @@ def _asked_for_s(result: Result) -> float:
 def record(results: Sequence[Result]) -> None:
     """Write the attempts, the deliveries' next states and the endpoints' health."""
     with pipeline() as lane, lane.cursor() as cursor:
+        join_by_index(cursor)
         in_force = _update_deliveries(cursor, results)
         _insert_attempts(cursor, results)
         _note_health(cursor, results)
@@ -97,6 +98,7 @@ def record(results: Sequence[Result]) -> None:
 def _update_deliveries(cursor: Cursor, results: Sequence[Result]) -> set[UUID]:
     verdicts = [verdict(result) for result in results]
     claims = [result.claimed for result in results]
+    # Whatever else ends a delivery clears its claim_id, so the token alone decides.
     cursor.execute(
         """UPDATE subscriptions_delivery d
         SET status = r.status, claim_id = NULL,
@@ -107,7 +109,7 @@ def _update_deliveries(cursor: Cursor, results: Sequence[Result]) -> set[UUID]:
             %s::smallint[], %s::text[])
             AS r(tenant_id, id, claim_id, status, wait_s, status_code, error)
         WHERE d.tenant_id = r.tenant_id AND d.id = r.id
-            AND d.claim_id = r.claim_id AND d.status = 'pending'
+            AND d.claim_id = r.claim_id
         RETURNING d.id""",
         [
             [claim.tenant_id for claim in claims],
