@@ -64,12 +64,7 @@ class InvoicesAndReports(InvoiceAdmin):
     def report_view(self, request: HttpRequest) -> HttpResponse:
         """Show the report."""
         form = self._report_form(request)
-        rows: list[MonthRow] = []
-        if form.is_valid():
-            try:
-                rows = _rows(form)
-            except Problem as problem:
-                form.add_error(None, str(problem))
+        rows = _rows(form)
         return self.page(
             request,
             "console/report.html",
@@ -88,10 +83,11 @@ class InvoicesAndReports(InvoiceAdmin):
     def csv_view(self, request: HttpRequest) -> HttpResponse:
         """Send the report as a file for a spreadsheet."""
         form = self._report_form(request)
-        if not form.is_valid():
+        rows = _rows(form)
+        if form.errors:
             return self.report_view(request)
         reply = HttpResponse(
-            usage_report_csv(_rows(form)), content_type="text/csv; charset=utf-8"
+            usage_report_csv(rows), content_type="text/csv; charset=utf-8"
         )
         reply["Content-Disposition"] = 'attachment; filename="usage.csv"'
         return reply
@@ -117,7 +113,14 @@ admin.site.register(Invoice, InvoicesAndReports)
 
 
 def _rows(form: ReportForm) -> list[MonthRow]:
-    return monthly_report(tenant=form.actor.tenant, **form.cleaned_data)
+    """Return the report; where the dates are wrong, the form says so, and none."""
+    if not form.is_valid():
+        return []
+    try:
+        return monthly_report(tenant=form.actor.tenant, **form.cleaned_data)
+    except Problem as problem:
+        form.add_error(None, str(problem))
+        return []
 
 
 def _cells(row: MonthRow) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """The first page: what the tenant's callbacks and messages are doing now."""
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.timesince import timesince
 
 from config.console.activity import COUNT_LIMIT, Activity, activity
 from ingest.models import Callback, CallbackRejection, Source
@@ -15,18 +17,21 @@ from tenants.actors import actor_of
 from tenants.models import Tenant
 
 _RECENT = 6
+_SECONDS_MATTER_S = 120
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Return what the dashboard's template shows."""
     tenant = actor_of(request).tenant
-    seen = activity(tenant=tenant, now=timezone.now())
+    now = timezone.now()
+    seen = activity(tenant=tenant, now=now)
     source = Source.objects.filter(tenant=tenant).order_by("-id").first()
     return {
         **context,
         "tenant": tenant,
         "seen": seen,
-        "tiles": _tiles(seen),
+        "tiles": _tiles(seen, now),
+        "last_age": age(seen.last_received_at, now),
         "series": _series(seen, tenant),
         "failures": _failures(tenant),
         "rejections": _rejections(tenant),
@@ -49,7 +54,7 @@ def _may_view(request: HttpRequest, model: type[Any]) -> bool:
     return admin.site.get_model_admin(model).has_view_permission(request)
 
 
-def _tiles(seen: Activity) -> list[dict[str, Any]]:
+def _tiles(seen: Activity, now: datetime) -> list[dict[str, Any]]:
     return [
         {
             "label": "Accepted",
@@ -64,8 +69,7 @@ def _tiles(seen: Activity) -> list[dict[str, Any]]:
         {
             "label": "Waiting",
             "value": bounded(seen.waiting),
-            "note": "for a worker",
-            "since": seen.oldest_waiting_at,
+            "note": _waiting_note(age(seen.oldest_waiting_at, now)),
         },
         {
             "label": "Delivered",
@@ -79,6 +83,18 @@ def _tiles(seen: Activity) -> list[dict[str, Any]]:
             "is_bad": seen.failing > 0,
         },
     ]
+
+
+def _waiting_note(oldest: str) -> str:
+    return f"for a worker, the oldest for {oldest}" if oldest else "for a worker"
+
+
+def age(moment: datetime | None, now: datetime) -> str:
+    """Return how long ago it was, in seconds while these matter; empty: never."""
+    if moment is None:
+        return ""
+    passed_s = max(0, int((now - moment).total_seconds()))
+    return f"{passed_s} s" if passed_s < _SECONDS_MATTER_S else timesince(moment, now)
 
 
 def bounded(count: int) -> str:

@@ -1,0 +1,219 @@
+"""Sources, callbacks and devices in the console."""
+
+from datetime import date
+from uuid import UUID
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from ingest.models import (
+    Callback,
+    CallbackRejection,
+    CallbackState,
+    Channel,
+    Device,
+    DeviceStatus,
+    Source,
+)
+from ingest.services.sources import create_source
+from tenants.actors import Actor
+from tenants.database import acting_for, pipeline
+from tenants.identifiers import new_id
+from tenants.models import AuditEntry, Role, Tenant
+from tenants.services import NewTenant
+from tests.visitors import visitor
+
+
+@pytest.fixture
+def browser(tenant: Tenant) -> Client:
+    return visitor(tenant)
+
+
+@pytest.fixture
+def source(tenant: Tenant, actor: Actor) -> Source:
+    with acting_for(tenant):
+        made, _ = create_source(tenant=tenant, actor=actor, name="North", scheme="hub")
+    return made
+
+
+def rejected(source: Source, body: bytes | None = b"{}") -> UUID:
+    found, now = new_id(), timezone.now()
+    with pipeline() as lane:
+        lane.execute(
+            """INSERT INTO ingest_callback (tenant_id, id, source_id, transaction_id,
+                digest, received_at, state) VALUES (%s, %s, %s, %s, 'x', %s, 3)""",
+            [source.tenant_id, found, source.pk, f"north/{found}", now],
+        )
+        if body is not None:
+            lane.execute(
+                "INSERT INTO ingest_callbackbody VALUES (%s, %s, %s, 'x', %s)",
+                [source.tenant_id, found, now, body],
+            )
+        lane.execute(
+            """INSERT INTO ingest_callbackrejection (tenant_id, callback_id, code,
+                detail) VALUES (%s, %s, 'unit_unknown', 'furlong')""",
+            [source.tenant_id, found],
+        )
+    return found
+
+
+def state(tenant: Tenant, callback_id: UUID) -> CallbackState:
+    with acting_for(tenant):
+        found = Callback.objects.get(tenant=tenant, pk=callback_id)
+    return CallbackState(found.state)
+
+
+def test_a_new_source_shows_url_secret_and_example_once(
+    browser: Client, tenant: Tenant
+) -> None:
+    asked = {"name": "North", "scheme": "standard", "register_devices": "auto"}
+    page = browser.post(
+        reverse("admin:ingest_source_add"),
+        {**asked, "allowed_cidrs": "192.0.2.0/24\n2001:db8::/32"},
+    )["Location"]
+    shown = browser.get(page).content.decode()
+    with acting_for(tenant):
+        source = Source.objects.get(tenant=tenant)
+    assert source.allowed_cidrs == ["192.0.2.0/24", "2001:db8::/32"]
+    assert f"/v1/callbacks/{source.public_id}" in shown
+    assert shown.count("whsec_") > 1
+    assert "SECRET=&#x27;whsec_" in shown or "SECRET='whsec_" in shown
+    assert "whsec_A" not in browser.get(page).content.decode()
+
+
+def test_a_network_that_is_none_is_refused_in_the_form(
+    browser: Client, source: Source
+) -> None:
+    refused = browser.post(
+        reverse("admin:ingest_source_edit", args=[source.pk]),
+        {"name": "N", "register_devices": "auto", "allowed_cidrs": "everywhere"},
+    )
+    assert "everywhere" in refused.content.decode()
+    assert refused.status_code == 200
+
+
+def test_a_source_is_turned_off_and_on_and_changed(
+    browser: Client, tenant: Tenant, source: Source
+) -> None:
+    for button, enabled in (("disable", False), ("enable", True)):
+        browser.post(reverse("admin:ingest_source_do", args=[source.pk, button]))
+        with acting_for(tenant):
+            source.refresh_from_db()
+        assert source.enabled is enabled
+    browser.post(
+        reverse("admin:ingest_source_edit", args=[source.pk]),
+        {"name": "South", "register_devices": "known_only", "rate_limit_per_s": "9"},
+    )
+    with acting_for(tenant):
+        source.refresh_from_db()
+    assert (source.name, source.rate_limit_per_s) == ("South", 9)
+
+
+def test_a_callback_is_found_by_transaction_id_and_by_receipt(
+    browser: Client, source: Source
+) -> None:
+    wanted, other = rejected(source), rejected(source)
+    listing = reverse("admin:ingest_callback_changelist")
+    for term in (f"north/{wanted}", f"rcp_{wanted.hex}"):
+        shown = browser.get(listing, {"q": term}).content.decode()
+        assert f"north/{wanted}" in shown
+        assert f"north/{other}" not in shown
+
+
+def test_a_long_body_is_shown_in_part(browser: Client, source: Source) -> None:
+    found = rejected(source, b"x" * 20_000)
+    page = browser.get(reverse("admin:ingest_callback_change", args=[found]))
+    shown = page.content.decode()
+    assert "x" * 16_384 in shown
+    assert "x" * 16_385 not in shown
+
+
+def test_rejected_callbacks_are_processed_again_one_and_all(
+    browser: Client, tenant: Tenant, source: Source
+) -> None:
+    first, second, third = (rejected(source) for _ in range(3))
+    browser.post(
+        reverse("admin:ingest_callbackrejection_do", args=[first, "reprocess"])
+    )
+    assert state(tenant, first) == CallbackState.ACCEPTED
+    assert state(tenant, second) == CallbackState.REJECTED
+    browser.post(reverse("admin:ingest_callbackrejection_reprocess_all"))
+    assert state(tenant, second) == state(tenant, third) == CallbackState.ACCEPTED
+
+
+def test_a_body_that_is_gone_is_a_message_and_changes_nothing(
+    browser: Client, tenant: Tenant, source: Source
+) -> None:
+    kept, gone = rejected(source), rejected(source, None)
+    reply = browser.post(
+        reverse("admin:ingest_callbackrejection_reprocess_all"), follow=True
+    )
+    assert "past their retention" in reply.content.decode()
+    assert state(tenant, kept) == state(tenant, gone) == CallbackState.REJECTED
+
+
+def test_a_discarded_callback_leaves_its_reason(
+    browser: Client, tenant: Tenant, source: Source
+) -> None:
+    found = rejected(source)
+    browser.post(
+        reverse("admin:ingest_callbackrejection_discard", args=[found]),
+        {"reason": "a test bench"},
+    )
+    with acting_for(tenant):
+        assert not CallbackRejection.objects.filter(tenant=tenant, pk=found).exists()
+        entry = AuditEntry.objects.get(tenant=tenant, action="callback.discarded")
+    assert entry.detail == {"reason": "a test bench"}
+
+
+def test_others_reprocess_nothing_here(
+    tenant: Tenant, stranger: NewTenant, source: Source
+) -> None:
+    found = rejected(source)
+    everyone = reverse("admin:ingest_callbackrejection_reprocess_all")
+    visitor(stranger.tenant).post(everyone)
+    assert visitor(tenant, Role.AUDITOR).post(everyone).status_code == 403
+    assert visitor(tenant, Role.CLERK).post(everyone).status_code == 403
+    assert state(tenant, found) == CallbackState.REJECTED
+
+
+def test_a_quarantined_device_is_approved(browser: Client, tenant: Tenant) -> None:
+    with acting_for(tenant):
+        device = Device.objects.create(
+            tenant=tenant, name="WM-1", status=DeviceStatus.QUARANTINED
+        )
+    browser.post(reverse("admin:ingest_device_do", args=[device.pk, "approve"]))
+    with acting_for(tenant):
+        device.refresh_from_db()
+    assert device.status == DeviceStatus.ACTIVE
+
+
+def test_a_devices_month_has_a_bar_for_each_day_and_its_sum(
+    browser: Client, tenant: Tenant
+) -> None:
+    with acting_for(tenant):
+        device = Device.objects.create(tenant=tenant, name="WM-1")
+        channel = Channel.objects.create(
+            tenant=tenant, device=device, code="main", kind="interval", unit="kWh"
+        )
+    with pipeline() as lane:
+        for day, value, actual_s, estimated_s in (
+            (date(2024, 2, 1), "1.5", 86_400, 0),
+            (date(2024, 2, 29), "2.25", 43_200, 21_600),
+        ):
+            lane.execute(
+                "INSERT INTO ingest_usage VALUES (%s, %s, %s, %s, 86400, %s, %s, 24)",
+                [tenant.pk, channel.pk, day, value, actual_s, estimated_s],
+            )
+    page = browser.get(reverse("admin:ingest_device_change", args=[device.pk]))
+    assert page.context_data is not None
+    context = page.context_data
+    usage, coverage = context["usage_spec"], context["coverage_spec"]
+    assert len(usage["labels"]) == 29
+    assert context["total"] == "3.75"
+    assert usage["datasets"][0]["data"][0] == 1.5
+    assert [series["data"][28] for series in usage["datasets"]] == [1.5, 0.75]
+    assert [series["data"][28] for series in coverage["datasets"]] == [50, 25, 25]
+    assert [series["data"][1] for series in coverage["datasets"]] == [0, 0, 100]
