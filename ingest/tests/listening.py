@@ -7,7 +7,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from ingest.models import Source
 from ingest.services.sources import create_source
 from tenants import signing
 from tenants.actors import operator
-from tenants.database import acting_for
+from tenants.database import acting_for, pipeline
 from tenants.models import Tenant
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -191,3 +191,24 @@ def _wait_until_listening(running: Running) -> None:
         else:
             return
     raise AssertionError(running.output.read_text())
+
+
+def stored(tenant: Tenant) -> list[tuple[Any, ...]]:
+    """Return ids, bodies and types of what the tenant has in the ledger."""
+    with pipeline() as lane:
+        return lane.execute(
+            """SELECT c.transaction_id, b.body, b.content_type
+            FROM ingest_callback c JOIN ingest_callbackbody b
+                ON b.tenant_id = c.tenant_id AND b.callback_id = c.id
+            WHERE c.tenant_id = %s ORDER BY 1""",
+            [tenant.pk],
+        ).fetchall()
+
+
+def settle(condition: Callable[[], bool]) -> None:
+    """Wait for an announcement to arrive: well before the age limit of ten seconds."""
+    pause = threading.Event()
+    deadline = time.monotonic() + 3
+    while not condition():
+        assert time.monotonic() < deadline
+        pause.wait(0.02)
