@@ -4,7 +4,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,14 +11,22 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 
 from bench import measure
-from tests.processes import ROOT, Platform, Source, kill_tree, tree, wait_until
+from tests.processes import (
+    ROOT,
+    Platform,
+    Source,
+    free_ports,
+    kill_tree,
+    listens,
+    tree,
+    wait_until,
+)
 
 #: Seconds in which a backlog must be worked off after a run.
 DRAIN_TIMEOUT_S = 300.0
@@ -187,7 +194,7 @@ def _baseline_server(platform: Platform) -> Generator[tuple[int, str, str]]:
             "INSERT INTO baseline_source (id, tenant_id, secret) VALUES (%s, 1, %s)",
             (source_id, secret),
         )
-    port = _free_port()
+    (port,) = free_ports(1)
     server = subprocess.Popen(  # noqa: S603 (the comparison)
         [
             sys.executable, "-m", "gunicorn", "--workers", "3", "--threads", "4",
@@ -199,7 +206,7 @@ def _baseline_server(platform: Platform) -> Generator[tuple[int, str, str]]:
     )  # fmt: skip
     try:
         page = f"http://127.0.0.1:{port}/v1/callbacks/{source_id}"
-        if not wait_until(lambda: _listens(page), timeout_s=30):
+        if not wait_until(lambda: listens(port), timeout_s=30):
             raise TimeoutError("The baseline did not start.")
         yield server.pid, page, secret
     finally:
@@ -208,15 +215,3 @@ def _baseline_server(platform: Platform) -> Generator[tuple[int, str, str]]:
             server.wait(15)
         except subprocess.TimeoutExpired:
             kill_tree(server.pid)
-
-
-def _listens(url: str) -> bool:
-    target = urlsplit(url)
-    with socket.socket() as probe:
-        return probe.connect_ex((str(target.hostname), target.port or 80)) == 0
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -6,7 +6,6 @@ with `synchronous_commit=off`, and with a listener that answers before the commi
 must lose). Prints the figures; exit 0 when all three came out as they must.
 """
 
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.oracle import Client, Verdict, judge, waiting
-from tests.processes import ROOT, Platform, Source, kill_tree, running, wait_until
+from tests.processes import (
+    ROOT,
+    Platform,
+    Source,
+    free_ports,
+    kill_tree,
+    listens,
+    running,
+    wait_until,
+)
 
 RATE = 1500.0
 KILLS = 8
@@ -58,9 +66,7 @@ def _kill_postgres(platform: Platform, source: Source) -> Verdict:
 
 def _kill_early_listener(platform: Platform) -> Verdict:
     source = platform.new_source()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    (port,) = free_ports(1)
     url = source.url.replace(f":{platform.listener_port}/", f":{port}/")
     with _early_listener(platform, port) as restart:
         return _under_load(platform, replace(source, url=url), restart)
@@ -77,7 +83,7 @@ def _early_listener(platform: Platform, port: int) -> Generator[Callable[[], Non
 
     def start() -> subprocess.Popen[bytes]:
         server = subprocess.Popen(command, cwd=ROOT, env=platform.environment)
-        wait_until(lambda: _listens(port), timeout_s=30, pause_s=0.05)
+        wait_until(lambda: listens(port), timeout_s=30, pause_s=0.05)
         return server
 
     servers = [start()]
@@ -110,11 +116,6 @@ def _under_load(
             client.stop()
         wait_until(lambda: waiting(platform, source) == 0, timeout_s=60)
         return judge(platform, source, ledger)
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ class Platform:
             prefix="gh-up-", ignore_cleanup_errors=True
         )
         self.var = Path(self._directory.name)
-        self.listener_port, self.console_port = _free_ports(2)
+        self.listener_port, self.console_port = free_ports(2)
         self._counts = ["--workers", str(workers), "--listeners", str(listeners)]
         self._up: subprocess.Popen[bytes] | None = None
         self.environment = {
@@ -237,7 +237,14 @@ def wait_until(
     return True
 
 
-def _free_ports(count: int) -> list[int]:
+def listens(port: int) -> bool:
+    """Tell whether a local port takes connections."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on."""
     probes = [socket.socket() for _ in range(count)]
     try:
         for probe in probes:
