@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds after which a task makes room for others and rings for itself.
 TURN_S = 2.0
-#: Marks that one transaction takes.
-MARKS = 2_000
+#: Days of channels that one transaction computes.
+DAYS = 2_000
 
 
 @shared_task(name="ingest.process")
@@ -49,7 +49,7 @@ def process(**_kwargs: Any) -> None:
 @shared_task(name="ingest.recompute_usage")
 def recompute_usage(**_kwargs: Any) -> None:
     """Compute the usage of the days that are marked."""
-    if not _drain(lambda: recompute(MARKS) > 0):
+    if not _drain(lambda: recompute(DAYS) > 0):
         doorbell.ring("ingest.recompute_usage")
 
 

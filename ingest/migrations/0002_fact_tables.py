@@ -199,6 +199,7 @@ WALLS = "".join(
         grant_app("ingest_callbackbody", "SELECT"),
         grant_pipeline("ingest_callbackbody", "SELECT, INSERT"),
         wall("ingest_callbackbody_rest"),
+        grant_pipeline("ingest_callbackbody_rest", "SELECT, DELETE"),
         wall("ingest_pendingcallback"),
         grant_app("ingest_pendingcallback", "SELECT, INSERT"),
         grant_pipeline("ingest_pendingcallback", "SELECT, INSERT, UPDATE, DELETE"),

@@ -46,7 +46,11 @@ def ensure_partitions(now: datetime) -> None:
 
 
 def drop_old_bodies(now: datetime) -> int:
-    """Drop the days of raw bodies that are past their retention; return how many."""
+    """
+    Drop the days of raw bodies that are past their retention; return how many.
+
+    Those that came without a partition of their day are deleted.
+    """
     first_kept = now.astimezone(UTC).date() - timedelta(
         days=settings.BODY_RETENTION_DAYS
     )
@@ -54,6 +58,10 @@ def drop_old_bodies(now: datetime) -> int:
         row = lane.execute(
             "SELECT ingest_drop_bodies_before(%s)", [first_kept]
         ).fetchone()
+        lane.execute(
+            "DELETE FROM ingest_callbackbody_rest WHERE received_at < %s",
+            [datetime(*first_kept.timetuple()[:3], tzinfo=UTC)],
+        )
     return int(row[0]) if row else 0
 
 

@@ -10,14 +10,22 @@ Source: docs/explanation/usage.md
 from ingest.shares import STATE_UNITS, USED
 from tenants.database import pipeline
 
+#: Marks that one transaction looks at: many are about the same few days.
+MARKS = 20_000
 _LOCK = "SELECT pg_try_advisory_xact_lock(hashtext('ingest.recompute_usage'))"
 
 _RECOMPUTE = f"""
-WITH mark AS (
-    DELETE FROM ingest_usagemark WHERE id IN (
-        SELECT id FROM ingest_usagemark ORDER BY id LIMIT %(limit)s
-        FOR UPDATE SKIP LOCKED)
-    RETURNING tenant_id, channel_id, day
+WITH oldest AS (
+    SELECT id, min(id) OVER (PARTITION BY tenant_id, channel_id, day) AS first_id
+    FROM (SELECT * FROM ingest_usagemark ORDER BY id LIMIT {MARKS}) AS queue
+),
+ranked AS (
+    SELECT id, dense_rank() OVER (ORDER BY first_id) AS place FROM oldest
+),
+mark AS (
+    DELETE FROM ingest_usagemark m USING ranked r
+    WHERE m.id = r.id AND r.place <= %(limit)s
+    RETURNING m.tenant_id, m.channel_id, m.day
 ),
 bucket AS MATERIALIZED (
     SELECT DISTINCT m.tenant_id, m.channel_id, m.day AS place,
@@ -53,7 +61,7 @@ SELECT count(*) FROM mark
 
 def recompute(limit: int) -> int:
     """
-    Compute the usage of the days under the oldest marks.
+    Compute the usage of up to `limit` days, those marked first.
 
     Returns: the marks taken; 0: none is left, or another worker is at it.
     """

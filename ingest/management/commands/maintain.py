@@ -1,4 +1,4 @@
-"""`manage.py maintain`: make the coming days' partitions, drop those past retention."""
+"""`manage.py maintain`: make the coming partitions, drop those past their retention."""
 
 from typing import Any
 
@@ -9,12 +9,13 @@ from ingest.processing.partitions import drop_old_bodies, ensure_partitions
 
 
 class Command(BaseCommand):
-    """Look after partitions now; beat does it every hour."""
+    """What a worker does every hour, and `manage.py up` once at its start."""
 
-    help = "Make the coming days' partitions and drop bodies past their retention."
+    help = "Make the partitions of the coming days and drop old raw bodies."
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        """Do it once."""
+    def handle(self, *_args: Any, **_options: Any) -> None:
+        """Do it, and say what was dropped."""
         now = timezone.now()
         ensure_partitions(now)
-        drop_old_bodies(now)
+        dropped = drop_old_bodies(now)
+        self.stdout.write(f"Partitions are ready; {dropped} days of bodies dropped.")
