@@ -25,6 +25,23 @@ COUNT_LIMIT = 10_000
 _KEPT_S_PER_MINUTE = 20
 _TIMESTAMP_SHIFT = 80
 
+# Each count is one range of a primary key (tenant_id, id).
+COUNT_BY_MINUTE = """
+SELECT m.low,
+    (SELECT count(*) FROM ingest_callback c
+     WHERE c.tenant_id = %(tenant)s AND c.id >= m.low AND c.id < m.high),
+    (SELECT count(*) FROM ingest_pendingcallback p
+     WHERE p.tenant_id = %(tenant)s
+        AND p.callback_id >= m.low AND p.callback_id < m.high),
+    d.messages, d.delivered
+FROM unnest(%(lows)s::uuid[], %(highs)s::uuid[]) AS m (low, high)
+CROSS JOIN LATERAL (
+    SELECT count(*), count(*) FILTER (WHERE status = 'delivered')
+    FROM subscriptions_delivery
+    WHERE tenant_id = %(tenant)s AND id >= m.low AND id < m.high
+) AS d (messages, delivered)
+"""
+
 
 @dataclass(frozen=True)
 class Minute:
@@ -97,24 +114,8 @@ def _count(tenant: Tenant, starts: Sequence[datetime]) -> list[Minute]:
     """Count by ranges of the primary keys; `processed` is what no longer waits."""
     lows = [_first_id(start) for start in starts]
     highs = [_first_id(start + timedelta(minutes=1)) for start in starts]
-    rows = _rows(
-        """
-        SELECT m.low,
-            (SELECT count(*) FROM ingest_callback c
-             WHERE c.tenant_id = %(tenant)s AND c.id >= m.low AND c.id < m.high),
-            (SELECT count(*) FROM ingest_pendingcallback p
-             WHERE p.tenant_id = %(tenant)s
-                AND p.callback_id >= m.low AND p.callback_id < m.high),
-            d.messages, d.delivered
-        FROM unnest(%(lows)s::uuid[], %(highs)s::uuid[]) AS m (low, high)
-        CROSS JOIN LATERAL (
-            SELECT count(*), count(*) FILTER (WHERE status = 'delivered')
-            FROM subscriptions_delivery
-            WHERE tenant_id = %(tenant)s AND id >= m.low AND id < m.high
-        ) AS d (messages, delivered)
-        """,
-        {"tenant": tenant.pk, "lows": lows, "highs": highs},
-    )
+    values = {"tenant": tenant.pk, "lows": lows, "highs": highs}
+    rows = _rows(COUNT_BY_MINUTE, values)
     return [
         Minute(created_at(low), accepted, accepted - waiting, messages, delivered)
         for low, accepted, waiting, messages, delivered in rows
@@ -136,23 +137,22 @@ def _waiting(tenant: Tenant) -> tuple[int, UUID | None]:
 
 
 def _deliveries(tenant: Tenant) -> tuple[int, int, int]:
-    """Count unfinished deliveries by partial indexes: waiting, failed once, dead."""
+    """Count waiting deliveries, those of them that failed before, and dead ones."""
     ((pending, retrying, dead),) = _rows(
         """
-        SELECT
-            (SELECT count(*) FROM (
-                SELECT 1 FROM subscriptions_delivery
+        SELECT p.pending, p.retrying, d.dead
+        FROM (
+            SELECT count(*) AS pending, count(*) FILTER (WHERE last_error <> '')
+                AS retrying
+            FROM (SELECT last_error FROM subscriptions_delivery
                 WHERE tenant_id = %(tenant)s AND status = 'pending'
-                LIMIT %(limit)s) AS pending),
-            (SELECT count(*) FROM (
-                SELECT 1 FROM subscriptions_delivery
-                WHERE tenant_id = %(tenant)s AND status = 'pending'
-                    AND last_error <> ''
-                LIMIT %(limit)s) AS retrying),
-            (SELECT count(*) FROM (
-                SELECT 1 FROM subscriptions_delivery
+                LIMIT %(limit)s) AS some_pending
+        ) AS p, (
+            SELECT count(*) AS dead
+            FROM (SELECT FROM subscriptions_delivery
                 WHERE tenant_id = %(tenant)s AND status = 'dead'
-                LIMIT %(limit)s) AS dead)
+                LIMIT %(limit)s) AS some_dead
+        ) AS d
         """,
         {"tenant": tenant.pk, "limit": COUNT_LIMIT},
     )

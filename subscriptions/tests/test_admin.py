@@ -4,7 +4,6 @@ import re
 from typing import Any
 
 import pytest
-from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
 
@@ -21,12 +20,9 @@ def browser(tenant: Tenant) -> Client:
     return visitor(tenant)
 
 
-def register(browser: Client, **changed: Any) -> HttpResponse:
+def register(browser: Client, **changed: Any) -> Any:
     asked = {"url": URL, "event_types": ["callback.processed"], **changed}
-    reply: HttpResponse = browser.post(
-        reverse("admin:subscriptions_endpoint_add"), asked
-    )
-    return reply
+    return browser.post(reverse("admin:subscriptions_endpoint_add"), asked)
 
 
 def the_endpoint(tenant: Tenant) -> Endpoint:
