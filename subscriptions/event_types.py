@@ -5,6 +5,7 @@ from typing import Any
 
 EVERY_TYPE = "*"
 _RECEIPT = "rcp_0193589d1e0c7cc0b1f4c2c5a1f0d9ab"
+_SOURCE = "src_0193589d1e0c7cc0b1f4c2c5a1f0d9aa"
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ CATALOGUE = _catalogue(
         {
             "receipt": _RECEIPT,
             "transaction_id": "head-end-7/000123",
-            "source": "src_0193589d1e0c7cc0b1f4c2c5a1f0d9aa",
+            "source": _SOURCE,
             "status": "processed",
             "readings": {"stored": 4, "unchanged": 0, "corrected": 0, "rejected": 0},
             "errors": [],
@@ -41,14 +42,14 @@ CATALOGUE = _catalogue(
         {
             "receipt": _RECEIPT,
             "transaction_id": "head-end-7/000124",
-            "source": "src_0193589d1e0c7cc0b1f4c2c5a1f0d9aa",
+            "source": _SOURCE,
             "status": "rejected",
             "readings": {"stored": 0, "unchanged": 0, "corrected": 0, "rejected": 1},
             "errors": [
                 {
                     "index": 0,
-                    "code": "unit_unknown",
-                    "detail": "'furlong' is not a unit of energy or volume.",
+                    "code": "unit_mismatch",
+                    "detail": "unit: another dimension than the channel's stored unit.",
                 }
             ],
             "received_at": "2026-11-23T18:22:00.104Z",
@@ -57,23 +58,37 @@ CATALOGUE = _catalogue(
     ),
     EventType(
         "reading.corrected",
-        "A stored reading was superseded by a later one for the same interval.",
+        "Stored readings were superseded by a later callback's (the first 100 of them).",
         {
-            "device": "WM-1001",
-            "channel": "1-0:1.8.0",
-            "start_at": "2026-11-22T23:00:00Z",
-            "end_at": "2026-11-23T00:00:00Z",
-            "old_value": "107.53",
-            "new_value": "108.10",
-            "unit": "Wh",
-            "quality": "A",
             "receipt": _RECEIPT,
+            "transaction_id": "head-end-7/000125",
+            "source": _SOURCE,
+            "count": 1,
+            "corrections": [
+                {
+                    "device": "WM-1001",
+                    "channel": "1-0:1.8.0",
+                    "kind": "interval",
+                    "start_at": "2026-11-22T23:00:00Z",
+                    "end_at": "2026-11-23T00:00:00Z",
+                    "unit": "kWh",
+                    "old_value": "0.10753",
+                    "old_quality": "E",
+                    "new_value": "0.1081",
+                    "quality": "A",
+                }
+            ],
         },
     ),
     EventType(
         "device.registered",
-        "A device was seen for the first time, or entered by hand.",
-        {"device": "WM-1001", "status": "active"},
+        "A device was seen for the first time; `quarantined`: an admin decides.",
+        {
+            "device": "WM-1001",
+            "status": "active",
+            "source": _SOURCE,
+            "receipt": _RECEIPT,
+        },
     ),
     EventType(
         "device.silent",
@@ -106,7 +121,7 @@ CATALOGUE = _catalogue(
         "invoice.issued",
         "An invoice was issued.",
         {
-            "number": "2026-000001",
+            "number": "INV-000001",
             "account": "A-17",
             "total": "43.12",
             "currency": "EUR",
