@@ -9,5 +9,6 @@ class ConfigConfig(AppConfig):
     name = "config"
 
     def ready(self) -> None:
-        """Load the Celery app and the checks."""
+        """Load the Celery app, the checks, and what OpenAPI says of keys."""
         from config import celery, checks  # noqa: F401
+        from tenants import openapi  # noqa: F401

@@ -28,6 +28,7 @@ def check_settings(
         _check_tls,
         _check_networks,
         _check_schedule,
+        _check_lease,
         _check_bounds,
     )
     return [message for check in checks for message in check()]
@@ -135,6 +136,18 @@ def _check_schedule() -> list[CheckMessage]:
             "GRIDHOOK_RETRY_SCHEDULE_S has a negative pause.",
             hint="Seconds between attempts, comma-separated: 5,300,1800.",
             id="gridhook.E008",
+        )
+    ]
+
+
+def _check_lease() -> list[CheckMessage]:
+    if settings.DELIVERY_LEASE_S > settings.DELIVERY_TIMEOUT_S:
+        return []
+    return [
+        Error(
+            "GRIDHOOK_DELIVERY_LEASE_S ends before a slow delivery does.",
+            hint=f"Use more than {settings.DELIVERY_TIMEOUT_S} seconds.",
+            id="gridhook.E009",
         )
     ]
 

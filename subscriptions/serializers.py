@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from subscriptions.models import Attempt, Delivery, DeliveryStatus, Endpoint, Message
@@ -71,6 +71,7 @@ class EndpointChangesSerializer(serializers.Serializer[Endpoint]):
     )
 
 
+@extend_schema_serializer(component_name="EndpointRotation")
 class RotationSerializer(serializers.Serializer[Any]):
     """How long the old secrets go on signing."""
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import iso4217
 from django.contrib.auth.hashers import make_password
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email, validate_slug
@@ -19,7 +20,6 @@ from tenants.queries import key_digest
 
 KEY_PREFIX = "ghk_"
 _SHOWN_CHARACTERS = 12
-_CURRENCY_LETTERS = 3
 
 
 class TenantExists(Conflict):
@@ -41,7 +41,7 @@ class SlugInvalid(Problem):
 
 
 class CurrencyInvalid(Problem):
-    """The currency is not three letters."""
+    """The currency is not one of ISO 4217's."""
 
     code = "currency_invalid"
 
@@ -120,9 +120,14 @@ def _check_slug(slug: str) -> None:
 
 
 def _check_currency(currency: str) -> None:
-    letters = currency.isascii() and currency.isalpha()
-    if not letters or len(currency) != _CURRENCY_LETTERS:
-        raise CurrencyInvalid(f"{currency!r} is not an ISO 4217 code, such as EUR.")
+    try:
+        minor_unit = iso4217.Currency(currency.upper()).exponent
+    except ValueError:
+        minor_unit = None
+    if minor_unit is None:
+        raise CurrencyInvalid(
+            f"{currency!r} is not an ISO 4217 code of money, such as EUR."
+        )
 
 
 def _check_zone(timezone: str) -> None:

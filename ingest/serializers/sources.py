@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from ingest.models import Scheme, Source, SourceSecret, UnknownDevices
@@ -90,6 +91,7 @@ class NewSourceSerializer(SourceChangesSerializer):
     enabled = None  # type: ignore[assignment]  # a new source is enabled
 
 
+@extend_schema_serializer(component_name="SourceRotation")
 class RotationSerializer(serializers.Serializer[Any]):
     """How long the secrets before stay in force."""
 

@@ -86,12 +86,18 @@ async def _run(command: Command, options: dict[str, Any]) -> None:
         await _start_platform(supervisor, options)
         demo = await _start_demo(supervisor) if options["demo"] else None
         if not supervisor.is_stopping:
-            command.stdout.write(_banner(demo))
+            _say(command, _banner(demo))
         await supervisor.wait()
     finally:
-        command.stdout.write("Stopping …")
+        _say(command, "Stopping …")
         await supervisor.stop()
         SERVERS.unlink(missing_ok=True)
+
+
+def _say(command: Command, text: str) -> None:
+    """Print at once, also into a pipe."""
+    command.stdout.write(text)
+    command.stdout.flush()
 
 
 async def _start_servers(supervisor: Supervisor) -> None:

@@ -1,0 +1,118 @@
+"""What all of the API has in common."""
+
+import json
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.test import Client
+
+from ingest.models import Source
+from tenants.database import acting_for
+from tenants.models import IdempotentReply
+from tenants.services import NewTenant
+
+NAMES = {"name": "Head-end", "scheme": "hub"}
+
+
+def post(token: str, body: dict[str, Any], key: str | None = None) -> Any:
+    headers = {"Authorization": f"Bearer {token}"}
+    if key is not None:
+        headers["Idempotency-Key"] = key
+    return Client().post(
+        "/api/v1/sources/",
+        json.dumps(body),
+        content_type="application/json",
+        headers=headers,
+    )
+
+
+def source_count(owner: NewTenant) -> int:
+    with acting_for(owner.tenant):
+        return Source.objects.count()
+
+
+def test_the_description_has_no_warning() -> None:
+    output = StringIO()
+    call_command("spectacular", validate=True, fail_on_warn=True, stdout=output)
+    described = output.getvalue()
+    for path in ("/sources/", "/callbacks/", "/usage/", "/endpoints/", "/invoices/"):
+        assert f"/api/v1{path}" in described
+
+
+@pytest.mark.parametrize("path", ["/api/v1/schema/", "/api/v1/docs/"])
+def test_the_description_is_public(path: str) -> None:
+    assert Client().get(path).status_code == 200
+
+
+def test_a_path_that_is_none_is_a_problem_document() -> None:
+    reply = Client().get("/api/v1/nothing/")
+    assert reply.status_code == 404
+    assert reply["Content-Type"] == "application/problem+json"
+    assert reply.json()["code"] == "not_found"
+
+
+@pytest.mark.parametrize("authorization", [None, "Bearer ghk_wrong", "Basic eDp5"])
+def test_without_a_key_nothing_is_shown(authorization: str | None) -> None:
+    headers = {"Authorization": authorization} if authorization else {}
+    reply = Client().get("/api/v1/sources/", headers=headers)
+    assert reply.status_code == 401
+    assert reply["Content-Type"] == "application/problem+json"
+    assert reply["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_malformed_json_is_said_so(new_tenant: NewTenant) -> None:
+    reply = Client().post(
+        "/api/v1/sources/",
+        "{",
+        content_type="application/json",
+        headers={"Authorization": f"Bearer {new_tenant.api_key}"},
+    )
+    assert reply.status_code == 400
+    assert reply.json()["code"] == "parse_error"
+
+
+def test_the_same_post_under_one_key_is_carried_out_once(
+    new_tenant: NewTenant,
+) -> None:
+    first = post(new_tenant.api_key, NAMES, "k1")
+    again = post(new_tenant.api_key, NAMES, "k1")
+    assert first.status_code == again.status_code == 201
+    assert again.json() == first.json()
+    assert again["Idempotency-Replayed"] == "true"
+    assert source_count(new_tenant) == 1
+
+
+def test_a_key_is_not_taken_for_another_request(new_tenant: NewTenant) -> None:
+    post(new_tenant.api_key, NAMES, "k1")
+    other = post(new_tenant.api_key, {**NAMES, "name": "Another"}, "k1")
+    assert other.status_code == 409
+    assert other.json()["code"] == "idempotency_key_reused"
+    assert source_count(new_tenant) == 1
+
+
+def test_a_refused_request_is_refused_again(new_tenant: NewTenant) -> None:
+    wrong = {**NAMES, "scheme": "none"}
+    assert post(new_tenant.api_key, wrong, "k1").status_code == 400
+    assert post(new_tenant.api_key, wrong, "k1").status_code == 400
+
+
+def test_tenants_do_not_share_keys(new_tenant: NewTenant, stranger: NewTenant) -> None:
+    mine = post(new_tenant.api_key, NAMES, "k1").json()
+    theirs = post(stranger.api_key, NAMES, "k1").json()
+    assert mine["id"] != theirs["id"]
+
+
+def test_a_kept_reply_hides_its_secret(new_tenant: NewTenant) -> None:
+    secret = post(new_tenant.api_key, NAMES, "k1").json()["secret"]
+    with acting_for(new_tenant.tenant):
+        kept = IdempotentReply.objects.get()
+    assert secret.encode() not in bytes(kept.sealed_body or b"")
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256])
+def test_an_unusable_key_is_refused(new_tenant: NewTenant, key: str) -> None:
+    reply = post(new_tenant.api_key, NAMES, key)
+    assert reply.status_code == 400
+    assert reply.json()["code"] == "idempotency_key_invalid"
