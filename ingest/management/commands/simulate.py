@@ -1,11 +1,13 @@
 """`manage.py simulate`: a synthetic fleet, over the same path as a real one."""
 
 import itertools
+import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ingest.replaying import arguments, fleet, reporting
@@ -26,8 +28,8 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the arguments."""
-        parser.add_argument("--url", required=True, help="the source's URL")
-        parser.add_argument("--secret", required=True, help="the source's secret")
+        parser.add_argument("--url", help="the source's URL (default: the demo's)")
+        parser.add_argument("--secret", help="the source's secret")
         parser.add_argument("--devices", type=int, required=True)
         parser.add_argument(
             "--rate", type=arguments.rate, required=True, help="callbacks a second"
@@ -73,7 +75,8 @@ class Command(BaseCommand):
 def _simulate(
     options: dict[str, Any],
 ) -> tuple[dict[str, Any], list[Outcome]]:
-    sender = arguments.sender(options, url=options["url"], secret=options["secret"])
+    url, secret = _source(options)
+    sender = arguments.sender(options, url=url, secret=secret)
     started_s = time.monotonic()
     postings = _postings(options)
     if options["duration"] is not None:
@@ -85,6 +88,19 @@ def _simulate(
     elapsed_s = time.monotonic() - started_s
     summary = tally.summary(retries=sender.retries, elapsed_s=elapsed_s)
     return summary, tally.examples
+
+
+def _source(options: dict[str, Any]) -> tuple[str, str]:
+    """Return the source as given, or the one of the demo that runs in this folder."""
+    if options["url"] and options["secret"]:
+        return options["url"], options["secret"]
+    try:
+        demo = json.loads((settings.VAR / "demo.json").read_text(encoding="utf-8"))
+        return demo["source_url"], demo["source_secret"]
+    except (OSError, ValueError, KeyError) as error:
+        raise CommandError(
+            "Which source? Give --url and --secret, or run beside `up --demo`."
+        ) from error
 
 
 def _postings(options: dict[str, Any]) -> Iterator[Posting | None]:
