@@ -58,7 +58,7 @@ CATALOGUE = _catalogue(
     ),
     EventType(
         "reading.corrected",
-        "Stored readings were superseded by a later callback's (the first 100 of them).",
+        "Stored readings were superseded by a later callback's (100 are listed).",
         {
             "receipt": _RECEIPT,
             "transaction_id": "head-end-7/000125",

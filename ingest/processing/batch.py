@@ -147,7 +147,7 @@ def _work(
             for reading in outcome.parsed.readings
         }
     )
-    directory = Directory(lane, _memory)
+    directory = Directory(lane, _memory.channels)
     directory.load(outcomes)
     offers = Offers(outcomes, directory)
     offers.collect()

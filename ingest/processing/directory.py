@@ -41,8 +41,7 @@ class Memory:
     """The channels of active devices, as committed, for a short while."""
 
     def __init__(self) -> None:
-        self.channels: dict[Key, KnownChannel] = {}
-        self._since = monotonic()
+        self.forget()
 
     def refresh(self) -> None:
         """Forget everything when it is old, or too much."""
@@ -50,8 +49,12 @@ class Memory:
             self.forget()
 
     def forget(self) -> None:
-        """Forget everything."""
-        self.channels.clear()
+        """
+        Forget everything.
+
+        In a new dictionary: a batch under way in another thread goes on with its own.
+        """
+        self.channels: dict[Key, KnownChannel] = {}
         self._since = monotonic()
 
     def keep(self, fresh: dict[Key, KnownChannel]) -> None:
@@ -73,14 +76,15 @@ class Directory:
     """What one attempt at a batch knows and makes known."""
 
     lane: Connection[Any]
-    memory: Memory
+    #: What the memory held when the attempt began.
+    known: dict[Key, KnownChannel]
     fresh: dict[Key, KnownChannel] = field(default_factory=dict)
     new_devices: list[NewDevice] = field(default_factory=list)
     _wanted: dict[Key, _Wanted] = field(default_factory=dict)
 
     def find(self, key: Key) -> KnownChannel | None:
         """Return the reading's channel; None: its device is quarantined."""
-        return self.memory.channels.get(key) or self.fresh.get(key)
+        return self.known.get(key) or self.fresh.get(key)
 
     def load(self, outcomes: Iterable[Outcome]) -> None:
         """Find the channels of all readings; make the unknown ones."""
@@ -99,12 +103,11 @@ class Directory:
             self._load_channels(devices)
 
     def _collect(self, outcomes: Iterable[Outcome]) -> None:
-        known = self.memory.channels
         for outcome in outcomes:
             tenant_id = outcome.claim.tenant_id
             for reading in outcome.parsed.readings:
                 key = (tenant_id, reading[1], reading[2], reading[3])
-                if key in known:
+                if key in self.known:
                     continue
                 wanted = self._wanted.get(key)
                 if wanted is None:

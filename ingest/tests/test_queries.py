@@ -125,6 +125,8 @@ def test_a_period_may_be_given_by_times_and_shows_the_days_it_touches(
         ("device=WM-1&interval=week", 400, "parameter_invalid"),
         ("device=WM-1&kind=x", 400, "parameter_invalid"),
         ("device=WM-1&from=1", 400, "parameter_invalid"),
+        ("device=WM-1&from=0001-01-01", 400, "parameter_invalid"),
+        ("device=WM-1&to=9999-12-31T23:59:59Z", 400, "parameter_invalid"),
         ("device=WM-2", 404, "channel_unknown"),
         ("device=WM-1&channel=x", 404, "channel_unknown"),
         ("device=WM-1&kind=register", 404, "channel_unknown"),
@@ -133,7 +135,7 @@ def test_a_period_may_be_given_by_times_and_shows_the_days_it_touches(
             400,
             "period_too_long",
         ),
-        ("device=WM-1&from=0002-01-01&to=2016-01-01", 400, "period_too_long"),
+        ("device=WM-1&from=1900-01-02&to=2016-01-01", 400, "period_too_long"),
     ],
 )
 def test_a_question_without_an_answer_says_why(

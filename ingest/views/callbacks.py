@@ -23,7 +23,7 @@ from tenants.identifiers import IdentifierInvalid, parse_public_id
 class CallbackFilter(filters.FilterSet):
     """How the list of callbacks is narrowed."""
 
-    transaction_id = filters.CharFilter(method="by_transaction_id")
+    transaction_id = filters.CharFilter(method="by_transaction_id", strip=False)
     source = filters.CharFilter(method="by_source", help_text="src_…")
     status = filters.ChoiceFilter(
         choices=[(name, name) for name in STATUS_NAMES], method="by_status"

@@ -64,8 +64,8 @@ class DeviceViewSet(
 class ChannelFilter(filters.FilterSet):
     """How the list of channels is narrowed."""
 
-    device = filters.CharFilter("device__name")
-    channel = filters.CharFilter("code")
+    device = filters.CharFilter("device__name", strip=False)
+    channel = filters.CharFilter("code", strip=False)
 
     class Meta:
         model = Channel

@@ -8,6 +8,10 @@ from rest_framework.request import Request
 from ingest.buckets import day_start
 from tenants.problems import Problem
 
+#: Beyond these a time is a mistake, and near the calendar's ends no zone has it.
+FIRST_YEAR = 1900
+LAST_YEAR = 2200
+
 
 class ParameterInvalid(Problem):
     """A query parameter cannot be read; the text says which and why."""
@@ -63,20 +67,20 @@ def moment(request: Request, name: str, zone: ZoneInfo) -> datetime | None:
         return None
     try:
         if len(text) == len("2016-01-01"):
-            return day_start(date.fromisoformat(text), zone)
-        at = datetime.fromisoformat(text)
-        if at.tzinfo is not None:
-            # Times near the calendar's ends have no place in every zone.
-            return at.astimezone(zone)
+            at = day_start(date.fromisoformat(text), zone)
+        else:
+            at = datetime.fromisoformat(text)
     except (ValueError, OverflowError) as error:
         raise _not_a_moment(name) from error
-    raise _not_a_moment(name)
+    if at.tzinfo is None or not FIRST_YEAR <= at.year <= LAST_YEAR:
+        raise _not_a_moment(name)
+    return at
 
 
 def _not_a_moment(name: str) -> ParameterInvalid:
     return ParameterInvalid(
         f"{name}: a date such as 2016-01-31, or a time with an offset such as "
-        f"2016-01-31T00:00:00+01:00."
+        f"2016-01-31T00:00:00+01:00, from {FIRST_YEAR} to {LAST_YEAR}."
     )
 
 
