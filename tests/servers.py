@@ -65,7 +65,7 @@ class Servers:
             "-v0",
             "--skip-checks",
         ]
-        subprocess.run(command, cwd=ROOT, check=True)  # noqa: S603
+        subprocess.run(command, cwd=ROOT, check=True)
 
     async def _start(self, postgres: EmbeddedPostgres, redis: EmbeddedRedis) -> None:
         self._supervisor = Supervisor(

@@ -5,13 +5,15 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 
 from django.db.models import Model
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.shortcuts import render
 from django.template.response import SimpleTemplateResponse
 from django.utils import timezone
 from unfold.sites import UnfoldAdminSite
 
 from tenants.console.pages import TenantAdmin
+from tenants.console.sign_in import is_guessing
 
 View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 
@@ -38,6 +40,16 @@ class ConsoleSite(UnfoldAdminSite):
         if getattr(request, "actor", None) is None:
             return False
         return bool(super().has_permission(request))
+
+    def login(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Let a person sign in; nobody may guess for long."""
+        if is_guessing(request):
+            reply = render(request, "429.html", status=429)
+            reply["Retry-After"] = "60"
+            return reply
+        return super().login(request, extra_context)
 
     def admin_view(self, view: View, cacheable: bool = False) -> View:
         """Show every page's times in the tenant's zone."""
