@@ -200,20 +200,15 @@ def usage(
     if (after - first).days > MOST_BUCKETS:
         raise PeriodTooLong(f"At most {MOST_BUCKETS} days at once.")
     days = daily_usage(tenant=tenant, channel=channel, from_day=first, to_day=after)
+    zone, unit = tenant.zone, channel.unit
     if interval == "day":
         return [
-            _sum([day], day.day, day.day + timedelta(days=1), tenant.zone, channel.unit)
+            _sum([day], day.day, day.day + timedelta(days=1), zone, unit)
             for day in days
         ]
     return [
-        _sum(
-            list(of_month),
-            max(month, first),
-            min(next_month(month), after),
-            tenant.zone,
-            channel.unit,
-        )
-        for month, of_month in groupby(days, key=lambda day: month_of(day.day))
+        _sum(list(ones), max(month, first), min(next_month(month), after), zone, unit)
+        for month, ones in groupby(days, key=lambda day: month_of(day.day))
     ]
 
 

@@ -23,6 +23,20 @@ Key = tuple[int, str, str, str]
 ChannelId = tuple[int, int]
 
 
+#: In the order given, which is sorted: two workers that register the same devices never
+#: wait for each other in a circle.
+_REGISTER = """
+INSERT INTO ingest_device (tenant_id, name, status, source_id)
+SELECT k.tenant_id, k.name, k.status, s.id
+FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::uuid[])
+    WITH ORDINALITY AS k (tenant_id, name, status, source_id, place)
+LEFT JOIN ingest_source s ON s.tenant_id = k.tenant_id AND s.id = k.source_id
+ORDER BY place
+ON CONFLICT (tenant_id, name) DO NOTHING
+RETURNING tenant_id, name, status
+"""
+
+
 class ChannelChanged(Exception):
     """Another worker gave the channel its unit meanwhile; the batch is tried again."""
 
@@ -146,8 +160,6 @@ class Directory:
         names: Sequence[tuple[int, str]],
         claims: dict[tuple[int, str], Claim],
     ) -> None:
-        # Sorted, so that two workers that register the same devices never wait for
-        # each other in a circle.
         rows = [
             (
                 *name,
@@ -158,18 +170,7 @@ class Directory:
             )
             for name in names
         ]
-        made = self.lane.execute(
-            """INSERT INTO ingest_device (tenant_id, name, status, source_id)
-            SELECT k.tenant_id, k.name, k.status, s.id
-            FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::uuid[])
-                WITH ORDINALITY AS k (tenant_id, name, status, source_id, place)
-            LEFT JOIN ingest_source s
-                ON s.tenant_id = k.tenant_id AND s.id = k.source_id
-            ORDER BY place
-            ON CONFLICT (tenant_id, name) DO NOTHING
-            RETURNING tenant_id, name, status""",
-            _columns(rows),
-        ).fetchall()
+        made = self.lane.execute(_REGISTER, _columns(rows)).fetchall()
         self.new_devices += [
             NewDevice(claims[row[0], row[1]], row[1], row[2]) for row in made
         ]

@@ -117,18 +117,8 @@ class Offers:
         if duration_s > channel.longest_s:
             channel.longest_s = duration_s
             self._longest[outcome.claim.tenant_id, channel.id] = duration_s
-        self.rows.append(
-            Offer(
-                owner,
-                channel.id,
-                start_at,
-                value,
-                duration_s,
-                quality,
-                reading,
-                channel.unit,
-            )
-        )
+        judged = (channel.id, start_at, value, duration_s, quality)
+        self.rows.append(Offer(owner, *judged, reading, channel.unit))
 
     def insert(self, lane: Connection[Any]) -> list[Offer]:
         """Store what is new; return the others, in their order."""

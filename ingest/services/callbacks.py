@@ -59,18 +59,7 @@ def reprocess(*, tenant: Tenant, actor: Actor, callback_ids: Sequence[UUID]) -> 
         errors=None,
     )
     CallbackRejection.objects.filter(tenant=tenant, callback_id__in=ids).delete()
-    PendingCallback.objects.bulk_create(
-        [
-            PendingCallback(
-                callback_id=one.id,
-                tenant=tenant,
-                source_id=one.source_id,
-                received_at=one.received_at,
-            )
-            for one in settled
-        ],
-        ignore_conflicts=True,
-    )
+    _queue(settled)
     for one in settled:
         record_audit(actor=actor, action="callback.reprocessed", subject=one.public_id)
     ring_after_commit("ingest.process")
@@ -110,6 +99,19 @@ def _callbacks(tenant: Tenant, callback_ids: Sequence[UUID]) -> list[Callback]:
     if len(found) != len(wanted):
         raise CallbackUnknown("There is no such callback.")
     return found
+
+
+def _queue(callbacks: Sequence[Callback]) -> None:
+    waiting = [
+        PendingCallback(
+            callback_id=one.id,
+            tenant_id=one.tenant_id,
+            source_id=one.source_id,
+            received_at=one.received_at,
+        )
+        for one in callbacks
+    ]
+    PendingCallback.objects.bulk_create(waiting, ignore_conflicts=True)
 
 
 def _check_bodies(tenant: Tenant, callbacks: Sequence[Callback]) -> None:
