@@ -144,10 +144,11 @@ def _check_lease() -> list[CheckMessage]:
     if settings.DELIVERY_LEASE_S > settings.DELIVERY_TIMEOUT_S:
         return []
     return [
-        Error(
+        Warning(
             "GRIDHOOK_DELIVERY_LEASE_S ends before a slow delivery does.",
-            hint=f"Use more than {settings.DELIVERY_TIMEOUT_S} seconds.",
-            id="gridhook.E009",
+            hint=f"Such a message is sent twice; use more than "
+            f"{settings.DELIVERY_TIMEOUT_S} seconds.",
+            id="gridhook.W002",
         )
     ]
 

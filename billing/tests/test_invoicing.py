@@ -158,7 +158,9 @@ def test_one_accounts_error_does_not_stop_the_run(tenant: Tenant) -> None:
 
 
 def test_a_currency_nobody_can_round_fails_the_run() -> None:
-    tenant = make_tenant(currency="XXX").tenant
+    tenant = make_tenant().tenant
+    with acting_for(tenant):
+        Tenant.objects.filter(pk=tenant.pk).update(currency="XXX")
     new_customer(tenant)
     run = carry(request_run(tenant))
     assert run.status == "failed"

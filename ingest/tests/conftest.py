@@ -4,6 +4,7 @@ from collections.abc import Generator
 
 import pytest
 
+from ingest.tests.accepting import Inlet, inlet
 from ingest.tests.listening import Running, Sender, new_sender, running_listener
 from tenants.models import Tenant
 
@@ -24,3 +25,9 @@ def sender(tenant: Tenant) -> Sender:
 @pytest.fixture
 def standard(tenant: Tenant) -> Sender:
     return new_sender(tenant, "standard")
+
+
+@pytest.fixture
+def lane(tenant: Tenant) -> Inlet:
+    """The owner's way into the ledger."""
+    return inlet(tenant)
