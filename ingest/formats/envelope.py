@@ -96,13 +96,19 @@ def _check_utf8(body: bytes) -> None:
 
 def _decode(body: bytes) -> Envelope:
     try:
-        return _envelope.decode(body)
-    except msgspec.ValidationError:
-        return _explain(body)
+        return _decode_or_explain(body)
     except msgspec.DecodeError as error:
         raise _malformed(f"{error}.") from None
     except RecursionError:
         raise _too_deep() from None
+
+
+def _decode_or_explain(body: bytes) -> Envelope:
+    try:
+        return _envelope.decode(body)
+    except msgspec.ValidationError:
+        # Raised at the first wrong type: what follows it may not even be JSON.
+        return _explain(body)
 
 
 def _explain(body: bytes) -> Envelope:

@@ -84,6 +84,19 @@ def test_what_is_not_rfc_8259_in_utf_8_is_malformed(raw: bytes) -> None:
     assert refusal(raw).code == "malformed_json"
 
 
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b'"readings": [}',
+        b'"readings": []} x',
+        b'"x": %s' % (b"[" * 100_000),
+        b'"transaction_id": "\\ud800", "readings": []}',
+    ],
+)
+def test_what_is_broken_behind_a_wrong_type_is_malformed_too(rest: bytes) -> None:
+    assert refusal(b'{"transaction_id": 5, ' + rest).code == "malformed_json"
+
+
 def test_a_refusal_says_where_and_echoes_nothing() -> None:
     assert "byte 14" in str(refusal(b'{"readings": [secret]}'))
     assert "byte 15" in str(refusal(b'{"readings": ["\xff"]}'))
