@@ -41,7 +41,7 @@ class IdempotencyMiddleware:
                 title="The Idempotency-Key cannot be used",
                 detail=f"It has 1 to {KEY_LIMIT} characters.",
             )
-        digest = _request_digest(request)
+        digest = _request_digest(actor, request)
         if not _reserve(actor, key, digest):
             return _repeat(actor, key, digest)
         response = self._get_response(request)
@@ -49,9 +49,10 @@ class IdempotencyMiddleware:
         return response
 
 
-def _request_digest(request: HttpRequest) -> bytes:
-    head = f"{request.method} {request.get_full_path()}\n".encode()
-    return hashlib.sha256(head + request.body).digest()
+def _request_digest(actor: Actor, request: HttpRequest) -> bytes:
+    # With the caller: a kept reply may hold a secret that another role may not see.
+    head = f"{actor.role} {actor.name}\n{request.method} {request.get_full_path()}\n"
+    return hashlib.sha256(head.encode() + request.body).digest()
 
 
 def _reserve(actor: Actor, key: str, digest: bytes) -> bool:

@@ -110,7 +110,7 @@ class IdempotentReply(models.Model):
 
     tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="+")
     key = models.CharField(max_length=255)
-    #: SHA-256 of method, path and body: the same key with another request is refused.
+    #: SHA-256 of caller, method, path and body: the key with any other is refused.
     request_digest = models.BinaryField(max_length=32)
     status = models.PositiveSmallIntegerField(null=True)
     #: Sealed, for it may carry a secret that is shown once.

@@ -9,9 +9,10 @@ from django.core.management import call_command
 from django.test import Client
 
 from ingest.models import Source
+from tenants.actors import operator
 from tenants.database import acting_for
-from tenants.models import IdempotentReply
-from tenants.services import NewTenant
+from tenants.models import IdempotentReply, Role
+from tenants.services import NewTenant, create_api_key
 
 NAMES = {"name": "Head-end", "scheme": "hub"}
 
@@ -90,6 +91,20 @@ def test_a_key_is_not_taken_for_another_request(new_tenant: NewTenant) -> None:
     assert other.status_code == 409
     assert other.json()["code"] == "idempotency_key_reused"
     assert source_count(new_tenant) == 1
+
+
+def test_another_caller_is_not_shown_a_kept_reply(new_tenant: NewTenant) -> None:
+    secret = post(new_tenant.api_key, NAMES, "k1").json()["secret"]
+    with acting_for(new_tenant.tenant):
+        _, token = create_api_key(
+            tenant=new_tenant.tenant,
+            actor=operator(new_tenant.tenant),
+            name="clerk",
+            role=Role.CLERK,
+        )
+    reply = post(token, NAMES, "k1")
+    assert reply.status_code == 409
+    assert secret not in reply.content.decode()
 
 
 def test_a_refused_request_is_refused_again(new_tenant: NewTenant) -> None:
