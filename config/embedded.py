@@ -2,7 +2,7 @@
 PostgreSQL and Redis out of Python wheels, for an installation without servers.
 
 Both listen on Unix sockets alone, so that copies never fight over ports. Why not the
-wheels' own start functions: docs/explanation/embedded-servers.md.
+wheels' own start functions: docs/explanation/processes.md.
 """
 
 import hashlib

@@ -14,7 +14,6 @@ api: list[URLPattern | URLResolver] = [
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("", include("ingest.urls")),
-    path("", include("ingest.urls")),
     path("", include("subscriptions.urls")),
     path("", include("billing.urls")),
 ]
