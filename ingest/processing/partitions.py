@@ -1,10 +1,11 @@
 """Partitions: months of readings, days of raw bodies."""
 
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 
+from ingest.buckets import next_month
 from tenants.database import pipeline
 
 #: Days of bodies that exist ahead of time.
@@ -36,7 +37,7 @@ def ensure_months(months: Iterable[tuple[int, int]]) -> None:
 def ensure_partitions(now: datetime) -> None:
     """Make this month's and the next one's readings, and the coming days' bodies."""
     today = now.astimezone(UTC).date()
-    ensure_months({(day.year, day.month) for day in (today, _next_month(today))})
+    ensure_months({(day.year, day.month) for day in (today, next_month(today))})
     with pipeline() as lane:
         for ahead in range(DAYS_AHEAD + 1):
             day = today + timedelta(days=ahead)
@@ -63,7 +64,3 @@ def drop_old_bodies(now: datetime) -> int:
             [datetime(*first_kept.timetuple()[:3], tzinfo=UTC)],
         )
     return int(row[0]) if row else 0
-
-
-def _next_month(day: date) -> date:
-    return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
