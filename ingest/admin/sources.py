@@ -29,13 +29,13 @@ class SourceChangeForm(ConsoleForm):
         label="Networks that may post",
         widget=forms.Textarea(attrs={"rows": 3}),
         required=False,
-        help_text="One a line, such as 192.0.2.0/24. Empty: any.",
+        help_text="One a line, such as 192.0.2.0/24. Empty: any. Not enforced yet.",
     )
     rate_limit_per_s = forms.IntegerField(
         label="Callbacks a second at most",
         required=False,
         min_value=1,
-        help_text="Empty: no limit.",
+        help_text="Empty: no limit. Not enforced yet.",
     )
 
     def clean_allowed_cidrs(self) -> list[str]:
