@@ -1,15 +1,12 @@
-"""Local days as spans of time: 23, 24 or 25 hours long, and the zone says which."""
+"""The length of a local day: 23, 24 or 25 hours, and the zone says which."""
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
-
-def midnight(zone: ZoneInfo, day: date) -> datetime:
-    """Return the instant, in UTC, at which the local day begins."""
-    return datetime.combine(day, time(), tzinfo=zone).astimezone(UTC)
+from ingest.buckets import day_start
 
 
 def day_length_s(zone: ZoneInfo, day: date) -> int:
     """Return the seconds in the local day."""
-    length = midnight(zone, day + timedelta(days=1)) - midnight(zone, day)
+    length = day_start(day + timedelta(days=1), zone) - day_start(day, zone)
     return int(length.total_seconds())

@@ -7,9 +7,10 @@ from django.db import connection
 from django.db.models import Q
 
 from billing.evidence import ReadingsDigest
-from billing.local_days import day_length_s, midnight
+from billing.local_days import day_length_s
 from billing.models import Agreement
 from billing.rating import DayUsage, Period, UsageSeries
+from ingest.buckets import day_start
 from ingest.models import Channel, PendingCallback, Usage, UsageMark
 from tenants.models import Tenant
 
@@ -115,8 +116,8 @@ def readings_digest(
             {
                 "tenant": tenant.pk,
                 "channel": channel.pk,
-                "start": midnight(tenant.zone, period.start),
-                "end": midnight(tenant.zone, period.end),
+                "start": day_start(period.start, tenant.zone),
+                "end": day_start(period.end, tenant.zone),
             },
         )
         count, sha256 = cursor.fetchone()

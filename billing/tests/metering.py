@@ -5,11 +5,12 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID, uuid4
 
-from billing.local_days import day_length_s, midnight
+from billing.local_days import day_length_s
 from billing.models import Account, Agreement, Tariff
 from billing.services.accounts import create_account
 from billing.services.agreements import Terms, create_agreement
 from billing.services.tariffs import NewVersion, create_tariff
+from ingest.buckets import day_start
 from ingest.models import Channel, Device
 from tenants.actors import operator
 from tenants.database import acting_for, pipeline
@@ -86,7 +87,7 @@ def meter_days(
     tenant, channel = customer.tenant, customer.channel
     for offset, value in enumerate(values):
         day = start + timedelta(days=offset)
-        at = midnight(tenant.zone, day)
+        at = day_start(day, tenant.zone)
         _store_reading(tenant, channel, (at, value, quality))
         _store_usage(tenant, channel, (day, value, quality))
 

@@ -6,7 +6,6 @@ import pytest
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 
-from billing.local_days import midnight
 from billing.models import InvoiceLine
 from billing.rating import Period
 from billing.services.agreements import Terms, create_agreement
@@ -26,6 +25,7 @@ from billing.tests.running import (
     request_run,
 )
 from conftest import make_tenant
+from ingest.buckets import day_start
 from tenants.actors import operator
 from tenants.database import acting_for, pipeline
 from tenants.identifiers import public_id
@@ -66,7 +66,7 @@ def test_the_digest_can_be_made_again_from_the_readings(tenant: Tenant) -> None:
     carry(request_run(tenant))
     receipt = public_id("rcp", CALLBACK)
     readings = "\n".join(
-        f"{midnight(tenant.zone, day):%Y-%m-%dT%H:%M:%S.%fZ}|1.5|A|{receipt}"
+        f"{day_start(day, tenant.zone):%Y-%m-%dT%H:%M:%S.%fZ}|1.5|A|{receipt}"
         for day in Period(*JULY).days()
     )
     evidence = lines_of(tenant)[0].evidence
