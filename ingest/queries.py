@@ -82,6 +82,9 @@ class UsedShare:
         ).total_seconds()
 
     def _share(self, seconds: float) -> float:
+        if not self._expected_s:
+            # A day that the zone leaves out, as Samoa did 2011-12-30.
+            return 0.0
         return round(max(0.0, min(1.0, seconds / self._expected_s)), 6)
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from conftest import make_tenant
 from ingest.tests.accepting import Inlet, inlet, interval, register
 from subscriptions.tests.calling import Caller, code
 from tenants.models import Tenant
@@ -47,6 +48,15 @@ def test_a_day_shows_its_local_bounds_exact_value_and_shares(
             "missing": 0.913043,
         }
     ]
+
+
+def test_a_day_that_the_zone_leaves_out_has_no_share() -> None:
+    new = make_tenant("Pacific/Apia")
+    two_days = interval("2011-12-29T00:00:00-10:00", "48", duration_s=172_800)
+    inlet(new.tenant).settle([two_days])
+    rows = ask(Caller(new.api_key), "from=2011-12-29&to=2012-01-01&interval=day")
+    assert {row["start_at"][:10]: row["value"] for row in rows}["2011-12-29"] == "24"
+    assert [row["actual"] for row in rows if row["start_at"] == row["end_at"]] == [0]
 
 
 def test_a_month_counts_its_absent_days_as_missing(lane: Inlet, owner: Caller) -> None:
