@@ -46,7 +46,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=0, help="of the sustained run")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--listeners", type=int, default=1)
-    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--connections", type=int, default=192)
     return parser.parse_args()
 
 

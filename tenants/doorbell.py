@@ -1,14 +1,16 @@
 """
 Telling the workers that there is work: a hint, never the work itself.
 
-Bells are rung from a thread of their own, so that no request waits for the broker,
-and repeats within a moment are rung once. A lost bell costs latency alone: the sweep
-finds the work. Source: docs/explanation/durability.md
+Bells are rung from a thread of their own, so that no request waits for the broker.
+A bell asked for again within its pause is rung once, when the pause is over. A lost
+bell costs latency alone: the sweep finds the work.
+Source: docs/explanation/durability.md
 """
 
 import contextlib
 import logging
 import threading
+from time import monotonic
 from typing import Any
 
 from celery import current_app
@@ -18,8 +20,11 @@ from kombu.exceptions import KombuError
 
 log = logging.getLogger(__name__)
 
-#: Repeats within this many seconds are one ring.
-COALESCE_S = 0.05
+#: Seconds between two rings of one bell.
+PAUSE_S = 0.05
+#: Of bells whose work is cheaper done rarely: a day's usage is computed from all of
+#: its readings, however many of them are new.
+LONGER_PAUSES_S = {"ingest.recompute_usage": 1.0}
 #: A bell nobody heard for this long is thrown away.
 EXPIRY_S = 30
 #: With this many bells waiting, one more would tell nothing new.
@@ -30,7 +35,9 @@ class Doorbell:
     """A thread that rings the bells it is asked to."""
 
     def __init__(self) -> None:
+        #: Bells asked for, and when each was rung last.
         self._asked: set[str] = set()
+        self._rung_at: dict[str, float] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -47,17 +54,30 @@ class Doorbell:
         self._wake.set()
 
     def _run(self) -> None:
-        pause = threading.Event()
         # The thread's own: a connection is never shared with a forked process.
         broker: Connection | None = None
+        pause_s: float | None = None
         while True:
-            self._wake.wait()
+            self._wake.wait(pause_s)
             self._wake.clear()
-            with self._lock:
-                asked, self._asked = self._asked, set()
-            for task in sorted(asked):
+            due, pause_s = self._take_due(monotonic())
+            for task in due:
                 broker = _publish(task, broker)
-            pause.wait(COALESCE_S)
+
+    def _take_due(self, now: float) -> tuple[list[str], float | None]:
+        """Return the bells to ring now, and the seconds until the next one is due."""
+        with self._lock:
+            waits = {task: self._due_at(task) - now for task in self._asked}
+            due = sorted(task for task, wait_s in waits.items() if wait_s <= 0)
+            self._asked.difference_update(due)
+        self._rung_at.update(dict.fromkeys(due, now))
+        return due, min(
+            (wait_s for wait_s in waits.values() if wait_s > 0), default=None
+        )
+
+    def _due_at(self, task: str) -> float:
+        pause_s = LONGER_PAUSES_S.get(task, PAUSE_S)
+        return self._rung_at.get(task, -pause_s) + pause_s
 
 
 def _publish(task: str, broker: Connection | None) -> Connection | None:

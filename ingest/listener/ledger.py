@@ -30,6 +30,10 @@ log = logging.getLogger(__name__)
 
 #: Bodies that are committed together at most, in bytes.
 BATCH_BYTES = 16 * 1024 * 1024
+#: Seconds that a commit waits for more callbacks, when the last one had several …
+GATHER_S = 0.004
+#: … and how many need no more.
+ENOUGH_GATHERED = 48
 #: Seconds between looks for callers that have waited too long.
 SWEEP_S = 0.1
 
@@ -136,6 +140,8 @@ class Ledger:
         self._batch_size = settings.LISTENER_BATCH_SIZE
         self._waiting: deque[Entry] = deque()
         self._batch: list[Entry] = []
+        #: How many waited when the last commit began.
+        self._last_size = 0
         self._wake = asyncio.Event()
         #: Whether Postgres cannot be reached now.
         self.is_away = False
@@ -215,8 +221,11 @@ class Ledger:
             self._waiting.popleft().resolve(UNAVAILABLE)
 
     async def _commit_waiting(self) -> None:
-        while batch := self._take():
-            self._batch = batch
+        while self._waiting:
+            await self._gather()
+            self._batch = batch = self._take()
+            if not batch:
+                continue
             try:
                 await self._commit(batch)
             finally:
@@ -225,6 +234,16 @@ class Ledger:
             if self._lane.connection is None:
                 return
         self._wake.clear()
+
+    async def _gather(self) -> None:
+        """
+        Let a few more come, when they come fast: half as many commits cost half.
+
+        Whoever comes alone does not wait.
+        """
+        if self._last_size > 1 and len(self._waiting) < ENOUGH_GATHERED:
+            await asyncio.sleep(GATHER_S)
+        self._last_size = len(self._waiting)
 
     def _settle(self, batch: list[Entry]) -> None:
         """

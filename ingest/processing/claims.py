@@ -19,7 +19,9 @@ ORDER BY callback_id LIMIT %s FOR UPDATE SKIP LOCKED
 """
 
 #: The bounds on received_at let Postgres leave other days' partitions alone; the sizes
-#: are summed without reading the bodies.
+#: are summed without reading the bodies. Each row is looked up by its key (LATERAL with
+#: LIMIT): these tables outgrow what statistics know of them within seconds, and a
+#: planner that believes them small would read them whole.
 _FETCH = """
 SELECT id, tenant_id, slug, source_id, transaction_id, received_at,
     register_devices = %(auto)s, coalesce(content_type, ''), body
@@ -29,10 +31,15 @@ FROM (
         sum(octet_length(b.body)) OVER (ORDER BY c.id ROWS BETWEEN UNBOUNDED PRECEDING
             AND 1 PRECEDING) AS before
     FROM unnest(%(tenants)s::bigint[], %(ids)s::uuid[]) AS k (tenant_id, id)
-    JOIN ingest_callback c ON c.tenant_id = k.tenant_id AND c.id = k.id
-    LEFT JOIN ingest_callbackbody b
-        ON b.tenant_id = k.tenant_id AND b.callback_id = k.id
-        AND b.received_at BETWEEN %(from)s AND %(to)s
+    CROSS JOIN LATERAL (
+        SELECT * FROM ingest_callback c
+        WHERE c.tenant_id = k.tenant_id AND c.id = k.id LIMIT 1
+    ) AS c
+    LEFT JOIN LATERAL (
+        SELECT * FROM ingest_callbackbody b
+        WHERE b.tenant_id = k.tenant_id AND b.callback_id = k.id
+            AND b.received_at BETWEEN %(from)s AND %(to)s LIMIT 1
+    ) AS b ON true
     JOIN tenants_tenant t ON t.id = k.tenant_id
     LEFT JOIN ingest_source s ON s.tenant_id = k.tenant_id AND s.id = c.source_id
 ) AS sized
