@@ -35,6 +35,8 @@ class Doorbell:
     """A thread that rings the bells it is asked to."""
 
     def __init__(self) -> None:
+        #: Whether the last bell failed in a way that nobody thought of.
+        self._has_stumbled = False
         #: Bells asked for, and when each was rung last.
         self._asked: set[str] = set()
         self._rung_at: dict[str, float] = {}
@@ -62,7 +64,21 @@ class Doorbell:
             self._wake.clear()
             due, pause_s = self._take_due(monotonic())
             for task in due:
-                broker = _publish(task, broker)
+                broker = self._publish(task, broker)
+
+    def _publish(self, task: str, broker: Connection | None) -> Connection | None:
+        """Ring, whatever happens: without its thread every bell would be lost."""
+        try:
+            broker = _publish(task, broker)
+        except Exception:
+            if not self._has_stumbled:
+                log.exception(
+                    "No bell for %s; more of it is not told until one rings", task
+                )
+            self._has_stumbled = True
+            return None
+        self._has_stumbled = False
+        return broker
 
     def _take_due(self, now: float) -> tuple[list[str], float | None]:
         """Return the bells to ring now, and the seconds until the next one is due."""
@@ -83,25 +99,27 @@ class Doorbell:
 def _publish(task: str, broker: Connection | None) -> Connection | None:
     """Ring, and return the connection to ring by next time; None: it failed."""
     queue = current_app.amqp.router.route({}, task)["queue"].name
+    broker = broker or current_app.connection_for_write()
+    # What the transport's own library raises is no KombuError everywhere.
+    faults = (
+        KombuError,
+        OSError,
+        *broker.connection_errors,
+        *broker.channel_errors,
+    )
     try:
-        broker = broker or current_app.connection_for_write()
         channel: Any = broker.default_channel
         waiting = channel.queue_declare(queue)
         if waiting.message_count < ENOUGH_WAITING:
             current_app.send_task(
                 task, connection=broker, expires=EXPIRY_S, retry=False
             )
-    except (KombuError, OSError) as error:
+    except faults as error:
         log.info("No bell for %s: %s", task, error)
-        _close(broker)
+        with contextlib.suppress(*faults):
+            broker.release()
         return None
     return broker
-
-
-def _close(broker: Connection | None) -> None:
-    if broker is not None:
-        with contextlib.suppress(KombuError, OSError):
-            broker.release()
 
 
 _bell = Doorbell()
