@@ -1,11 +1,12 @@
 """Public ids: a prefix that says what it is, and a UUIDv7 that sorts by time."""
 
+import re
 from datetime import UTC, datetime
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-_HEX_DIGITS = 32
+_DIGITS = re.compile(r"[0-9a-f]{32}")
 
 
 class IdentifierInvalid(ValueError):
@@ -26,15 +27,12 @@ def parse_public_id(prefix: str, text: str) -> UUID:
     """
     Return the id that the text stands for.
 
-    Raises: IdentifierInvalid: another prefix, or no 32 hex digits behind it.
+    Raises: IdentifierInvalid: another prefix, or not 32 hex digits in lower case.
     """
     found, _, digits = text.partition("_")
-    if found != prefix or len(digits) != _HEX_DIGITS:
+    if found != prefix or not _DIGITS.fullmatch(digits):
         raise IdentifierInvalid(f"An id here looks like {prefix}_ and 32 hex digits.")
-    try:
-        return UUID(hex=digits)
-    except ValueError as error:
-        raise IdentifierInvalid(f"{prefix}_ is followed by 32 hex digits.") from error
+    return UUID(hex=digits)
 
 
 def created_at(value: UUID) -> datetime:
