@@ -12,7 +12,7 @@ from unfold.decorators import display
 
 from ingest.models import Channel, Device, DeviceStatus, Usage
 from ingest.services.devices import approve_device, quarantine_device
-from ingest.units import plain
+from ingest.units import exact_sum, plain
 from tenants.console.charts import ChartDay, coverage_chart, usage_chart
 from tenants.console.pages import EVERYONE, Button, TenantAdmin, actor_and_tenant
 
@@ -102,7 +102,7 @@ def _usage(channel: Channel, wanted: str) -> dict[str, Any]:
         "months": months,
         "month": month,
         "days": [_cells(day, rows) for day in reversed(days)],
-        "total": plain(sum((day.value for day in days), Decimal(0))),
+        "total": plain(exact_sum(day.value for day in days)),
         "usage_spec": usage_chart(days, channel.unit),
         "coverage_spec": coverage_chart(days),
     }

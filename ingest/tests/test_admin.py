@@ -217,3 +217,20 @@ def test_a_devices_month_has_a_bar_for_each_day_and_its_sum(
     assert [series["data"][28] for series in usage["datasets"]] == [1.5, 0.75]
     assert [series["data"][28] for series in coverage["datasets"]] == [50, 25, 25]
     assert [series["data"][1] for series in coverage["datasets"]] == [0, 0, 100]
+
+
+def test_a_devices_sum_is_exact(browser: Client, tenant: Tenant) -> None:
+    with acting_for(tenant):
+        device = Device.objects.create(tenant=tenant, name="WM-1")
+        channel = Channel.objects.create(
+            tenant=tenant, device=device, code="main", kind="interval", unit="kWh"
+        )
+    with pipeline() as lane:
+        for day, value in ((1, "12345678901234567890.5"), (2, "0.000000000123456789")):
+            lane.execute(
+                "INSERT INTO ingest_usage VALUES (%s, %s, %s, %s, 86400, 86400, 0, 24)",
+                [tenant.pk, channel.pk, date(2024, 2, day), value],
+            )
+    page = browser.get(reverse("admin:ingest_device_change", args=[device.pk]))
+    assert page.context_data is not None
+    assert page.context_data["total"] == "12345678901234567890.500000000123456789"
