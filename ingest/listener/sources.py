@@ -145,6 +145,11 @@ class SourceDirectory:
                     log.warning("Sources cannot be read: %s", str(error).strip())
                     _fail(waiting)
                     continue
+                except Exception:
+                    # Without this task every unknown source would wait for ever.
+                    log.exception("Sources cannot be read")
+                    _fail(waiting)
+                    continue
                 for source_id, answer in waiting.items():
                     _resolve(answer, found.get(source_id))
 

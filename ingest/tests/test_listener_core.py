@@ -17,6 +17,7 @@ from ingest.listener.replies import Reply
 from ingest.listener.sources import SourceDirectory, SourcesUnavailable
 from ingest.services.sources import rotate_secret, set_enabled
 from ingest.tests.listening import Sender, callback, new_sender
+from tenants import vault
 from tenants.actors import operator
 from tenants.database import acting_for
 from tenants.models import Tenant
@@ -307,3 +308,20 @@ def test_without_postgres_it_is_not_known_whether_there_is_a_source() -> None:
             await sources.close()
 
     asyncio.run(test())
+
+
+def test_a_fault_while_sources_are_read_is_not_for_ever(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_args: object, **_kwargs: object) -> bytes:
+        raise MemoryError
+
+    async def test(sources: SourceDirectory) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(vault, "unseal", broken)
+            with pytest.raises(SourcesUnavailable):
+                await sources.find(sender.source.public_id)
+        assert await sources.find(sender.source.public_id) is not None
+
+    directory(test)
+    assert "MemoryError" in caplog.text
