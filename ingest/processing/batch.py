@@ -41,7 +41,7 @@ _PASSING = (
     errors.UndefinedFunction,
 )
 #: Operational errors that a callback itself can cause.
-_OWN_FAULT = (errors.QueryCanceled, errors.ProgramLimitExceeded)
+_OWN_FAULT = (errors.ProgramLimitExceeded,)
 
 #: The channels that this process knows.
 _memory = Memory()

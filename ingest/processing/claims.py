@@ -1,5 +1,6 @@
 """Taking callbacks from the queue, and taking them off it."""
 
+import logging
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -8,6 +9,8 @@ from psycopg import Connection
 
 from ingest.models import UnknownDevices
 from ingest.processing.work import Claim
+
+log = logging.getLogger(__name__)
 
 #: Bodies that a batch holds in memory at most; the first one comes whatever its size.
 BATCH_BYTES = 32 * 1024 * 1024
@@ -53,14 +56,33 @@ USING unnest(%s::uuid[], %s::bigint[]) AS k (callback_id, tenant_id)
 WHERE p.callback_id = k.callback_id AND p.tenant_id = k.tenant_id
 """
 
+#: What is in the queue but not in the ledger (a restore, a person's hand) would stay at
+#: its head for ever.
+_DROP_LOST = """
+DELETE FROM ingest_pendingcallback p
+USING unnest(%(ids)s::uuid[], %(tenants)s::bigint[]) AS k (callback_id, tenant_id)
+WHERE p.callback_id = k.callback_id AND p.tenant_id = k.tenant_id AND NOT EXISTS (
+    SELECT FROM ingest_callback c JOIN tenants_tenant t ON t.id = c.tenant_id
+    WHERE c.tenant_id = k.tenant_id AND c.id = k.callback_id)
+RETURNING p.callback_id
+"""
+
 
 def claim(lane: Connection[Any], limit: int) -> list[Claim]:
     """Hold the oldest callbacks that nobody holds, until the transaction ends."""
-    picked = lane.execute(_PICK, [limit], binary=True).fetchall()
-    if not picked:
-        return []
-    found = lane.execute(_FETCH, _bounds(picked), binary=True).fetchall()
-    return [Claim(*row) for row in found]
+    while picked := lane.execute(_PICK, [limit], binary=True).fetchall():
+        bounds = _bounds(picked)
+        found = lane.execute(_FETCH, bounds, binary=True).fetchall()
+        if len(found) < len(picked):
+            _drop_lost(lane, bounds)
+        if found:
+            return [Claim(*row) for row in found]
+    return []
+
+
+def _drop_lost(lane: Connection[Any], bounds: dict[str, Any]) -> None:
+    for (callback_id,) in lane.execute(_DROP_LOST, bounds).fetchall():
+        log.warning("Queued callback %s is not in the ledger: dropped", callback_id)
 
 
 def _bounds(picked: Sequence[Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ingest.models import (
 from ingest.processing import batch, parsing
 from ingest.tests.accepting import Inlet, drain, interval
 from tenants.database import acting_for, pipeline
+from tenants.identifiers import new_id
 from tenants.models import Tenant
 
 MIDNIGHT = "2016-01-01T00:00:00+01:00"
@@ -156,3 +157,39 @@ def test_a_body_past_its_retention_is_rejected_not_forgotten(lane: Inlet) -> Non
     callback = lane.callback(callback_id)
     assert callback.errors is not None
     assert callback.errors[0]["code"] == "body_gone"
+
+
+def test_a_database_that_stalls_rejects_nobody(
+    tenant: Tenant, lane: Inlet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stalled(connection: psycopg.Connection[Any], *_args: Any) -> None:
+        connection.execute("SET LOCAL statement_timeout = 20")
+        connection.execute("SELECT pg_sleep(5)")
+        raise AssertionError
+
+    ids = [lane.accept([interval(at)]) for at in (MIDNIGHT, ONE_O_CLOCK)]
+    with monkeypatch.context() as patch:
+        patch.setattr(batch, "mark", stalled)
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            batch.process_batch(500)
+    drain()
+    assert [lane.callback(one).state for one in ids] == [CallbackState.PROCESSED] * 2
+
+
+def test_a_queue_row_without_a_ledger_row_goes(
+    tenant: Tenant, lane: Inlet, caplog: pytest.LogCaptureFixture
+) -> None:
+    drain()
+    lost = new_id()
+    with pipeline() as connection:
+        connection.execute(
+            "INSERT INTO ingest_pendingcallback VALUES (%s, %s, %s, now())",
+            [lost, tenant.pk, lane.source.pk],
+        )
+    callback_id = lane.accept([interval(MIDNIGHT)])
+    # The first pick finds the lost one alone, and goes on.
+    assert batch.process_batch(1).callbacks == 1
+    assert lane.callback(callback_id).state == CallbackState.PROCESSED
+    with acting_for(tenant):
+        assert not PendingCallback.objects.filter(tenant=tenant).exists()
+    assert str(lost) in caplog.text
