@@ -261,6 +261,8 @@ class Reading(models.Model):
     duration_s = models.IntegerField()
     quality = models.CharField(max_length=1, choices=Quality)
     callback = models.ForeignKey(Callback, models.DO_NOTHING, related_name="+")
+    #: The newest callback that said the same again; older ones do not supersede it.
+    confirmed_by = models.UUIDField(null=True)
 
     class Meta:
         managed = False

@@ -76,6 +76,8 @@ CREATE TABLE ingest_reading (
     duration_s  integer NOT NULL,
     quality     "char" NOT NULL,
     callback_id uuid NOT NULL,
+    -- The newest callback that said the same again.
+    confirmed_by uuid,
     PRIMARY KEY (tenant_id, channel_id, start_at)
 ) PARTITION BY RANGE (start_at);
 
@@ -135,7 +137,7 @@ PARTITIONS = f"""
 CREATE FUNCTION ingest_make_partition(
     parent text, suffix text, from_at timestamptz, to_at timestamptz
 ) RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
     child text := parent || '_' || suffix;
 BEGIN
@@ -160,8 +162,11 @@ EXCEPTION WHEN check_violation THEN
     RETURN false;
 END $$;
 
+-- Dropping locks the parent as a whole: it waits a moment only, for whoever stores a
+-- body meanwhile waits behind it. What is in use then is dropped the next time.
 CREATE FUNCTION ingest_drop_bodies_before(day date) RETURNS integer
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+SET lock_timeout = '300ms' AS $$
 DECLARE
     child text;
     dropped integer := 0;
@@ -177,6 +182,8 @@ BEGIN
         dropped := dropped + 1;
     END LOOP;
     RETURN dropped;
+EXCEPTION WHEN lock_not_available THEN
+    RETURN 0;
 END $$;
 
 REVOKE ALL ON FUNCTION ingest_make_partition, ingest_drop_bodies_before FROM PUBLIC;
@@ -187,13 +194,18 @@ GRANT EXECUTE ON FUNCTION ingest_make_partition, ingest_drop_bodies_before
 WALLS = "".join(
     (
         wall("ingest_source"),
-        grant_app("ingest_source"),
+        grant_app("ingest_source", "SELECT, INSERT, UPDATE"),
         grant_pipeline("ingest_source", "SELECT"),
         wall("ingest_sourcesecret"),
         grant_app("ingest_sourcesecret"),
         grant_pipeline("ingest_sourcesecret", "SELECT"),
         wall("ingest_callback"),
-        grant_app("ingest_callback", "SELECT, UPDATE"),
+        # What came in stays as it came; how it ended may be undone.
+        grant_app(
+            "ingest_callback",
+            "SELECT, UPDATE (state, processed_at, stored, unchanged, corrected, "
+            "rejected, errors)",
+        ),
         grant_pipeline("ingest_callback", "SELECT, INSERT, UPDATE"),
         wall("ingest_callbackbody"),
         grant_app("ingest_callbackbody", "SELECT"),
@@ -207,10 +219,10 @@ WALLS = "".join(
         grant_app("ingest_callbackrejection", "SELECT, DELETE"),
         grant_pipeline("ingest_callbackrejection", "SELECT, INSERT, UPDATE, DELETE"),
         wall("ingest_device"),
-        grant_app("ingest_device"),
+        grant_app("ingest_device", "SELECT, INSERT, UPDATE"),
         grant_pipeline("ingest_device", "SELECT, INSERT, UPDATE"),
         wall("ingest_channel"),
-        grant_app("ingest_channel"),
+        grant_app("ingest_channel", "SELECT, INSERT, UPDATE"),
         grant_pipeline("ingest_channel", "SELECT, INSERT, UPDATE"),
         wall("ingest_reading"),
         grant_app("ingest_reading", "SELECT"),

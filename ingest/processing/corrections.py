@@ -1,7 +1,8 @@
 """
 Readings for an interval that has a value already.
 
-What says the same changes nothing. A missing mark never replaces a value. A reading of
+What says the same changes nothing, except that the value counts as said by the newest
+callback that said it. A missing mark never replaces a value. A reading of
 an older callback than the one in force goes to the history alone. Anything else
 supersedes: the old value moves to the history, with when it was known.
 """
@@ -29,7 +30,7 @@ _Key = tuple[int, int, datetime]
 #: The bounds on start_at let Postgres leave other months' partitions alone.
 _IN_FORCE = """
 SELECT r.tenant_id, r.channel_id, r.start_at, r.value, r.duration_s, r.quality::text,
-    r.callback_id
+    r.callback_id, r.confirmed_by
 FROM unnest(%s::bigint[], %s::bigint[], %s::timestamptz[])
     AS k (tenant_id, channel_id, start_at)
 JOIN ingest_reading r ON r.tenant_id = k.tenant_id AND r.channel_id = k.channel_id
@@ -58,10 +59,11 @@ FROM unnest(%s::bigint[], %s::bigint[], %s::timestamptz[], %s::numeric[], %s::in
 _SUPERSEDE = """
 UPDATE ingest_reading r
 SET value = k.value, duration_s = k.duration_s, quality = k.quality::"char",
-    callback_id = k.callback_id
+    callback_id = k.callback_id, confirmed_by = k.confirmed_by
 FROM unnest(%s::bigint[], %s::bigint[], %s::timestamptz[], %s::numeric[], %s::int[],
-    %s::text[], %s::uuid[])
-    AS k (tenant_id, channel_id, start_at, value, duration_s, quality, callback_id)
+    %s::text[], %s::uuid[], %s::uuid[])
+    AS k (tenant_id, channel_id, start_at, value, duration_s, quality, callback_id,
+          confirmed_by)
 WHERE r.tenant_id = k.tenant_id AND r.channel_id = k.channel_id
     AND r.start_at = k.start_at AND r.start_at BETWEEN %s AND %s
 """
@@ -75,6 +77,13 @@ class _Version:
     duration_s: int
     quality: str
     callback_id: UUID
+    #: The newest callback that said the same again.
+    confirmed_by: UUID | None = None
+
+    @property
+    def said_by(self) -> UUID:
+        """The newest callback that stands for it."""
+        return self.confirmed_by or self.callback_id
 
     def says_the_same(self, other: "_Version") -> bool:
         return (self.value, self.duration_s, self.quality) == (
@@ -97,10 +106,12 @@ class _Series:
     def take(self, new: _Version, now: datetime) -> bool:
         """Take a version in; return whether it superseded the one in force."""
         old = self.current
-        if new.says_the_same(old) or (new.value is None and old.value is not None):
+        if new.says_the_same(old):
+            self._confirm(new.callback_id)
             return False
-        is_older = new.callback_id < old.callback_id
-        if is_older and old.value is not None:
+        if new.value is None and old.value is not None:
+            return False
+        if new.callback_id < old.said_by and old.value is not None:
             # Never in force: its period is empty.
             self.revisions.append((new, now))
             return False
@@ -108,6 +119,11 @@ class _Series:
         self.revisions.append((old, min(known_from, now)))
         self.current, self.known_from, self.is_changed = new, now, True
         return True
+
+    def _confirm(self, callback_id: UUID) -> None:
+        if callback_id > self.current.said_by:
+            self.current.confirmed_by = callback_id
+            self.is_changed = True
 
 
 @dataclass(slots=True)
@@ -174,7 +190,14 @@ class Corrections:
         if not changed:
             return
         rows = [
-            (*key, new.value, new.duration_s, new.quality, new.callback_id)
+            (
+                *key,
+                new.value,
+                new.duration_s,
+                new.quality,
+                new.callback_id,
+                new.confirmed_by,
+            )
             for key, new in changed.items()
         ]
         lane.execute(_SUPERSEDE, [*_columns(rows), *_bounds(list(changed))])

@@ -50,7 +50,8 @@ def drop_old_bodies(now: datetime) -> int:
     """
     Drop the days of raw bodies that are past their retention; return how many.
 
-    Those that came without a partition of their day are deleted.
+    None while they are in use: the next time is soon enough. Those that came without a
+    partition of their day are deleted.
     """
     first_kept = now.astimezone(UTC).date() - timedelta(
         days=settings.BODY_RETENTION_DAYS
@@ -59,6 +60,8 @@ def drop_old_bodies(now: datetime) -> int:
         row = lane.execute(
             "SELECT ingest_drop_bodies_before(%s)", [first_kept]
         ).fetchone()
+    # In another transaction: the lock on all bodies ended with the first.
+    with pipeline() as lane:
         lane.execute(
             "DELETE FROM ingest_callbackbody_rest WHERE received_at < %s",
             [datetime(*first_kept.timetuple()[:3], tzinfo=UTC)],

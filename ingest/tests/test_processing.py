@@ -1,7 +1,9 @@
 """A batch from the queue to readings, receipts, rejections and messages."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -293,3 +295,57 @@ def test_messages_tell_what_happened(tenant: Tenant, actor: Actor, lane: Inlet) 
     assert correction["corrections"][0]["old_value"] == "1"
     assert correction["corrections"][0]["new_value"] == "2"
     assert by_type["device.registered"]["device"] == "WM-1"
+
+
+def test_a_reading_that_was_confirmed_stays_before_a_late_one(
+    tenant: Tenant, lane: Inlet
+) -> None:
+    first = lane.settle([interval(MIDNIGHT, "10")])
+    between = new_id()
+    confirmed = lane.settle([interval(MIDNIGHT, "10")])
+    late = lane.settle([interval(MIDNIGHT, "12")], callback_id=between)
+    assert counts(confirmed) == counts(late) == (0, 1, 0, 0)
+    (reading,) = lane.readings()
+    # The value is the first callback's still; the newer one only confirmed it.
+    assert (reading.value, reading.callback_id) == (Decimal(10), first.id)
+    assert reading.confirmed_by == confirmed.id
+    assert [one.value for one in revisions(tenant)] == [Decimal(12)]
+
+
+def test_a_confirmation_ends_with_the_value_that_it_confirmed(lane: Inlet) -> None:
+    lane.settle([interval(MIDNIGHT, "10")])
+    lane.settle([interval(MIDNIGHT, "10")])
+    newest = lane.settle([interval(MIDNIGHT, "12")])
+    (reading,) = lane.readings()
+    assert (reading.callback_id, reading.confirmed_by) == (newest.id, None)
+
+
+def test_a_repeat_in_the_same_batch_confirms(lane: Inlet) -> None:
+    lane.accept([interval(MIDNIGHT, "10")])
+    between = new_id()
+    again = lane.accept([interval(MIDNIGHT, "10")])
+    drain()
+    lane.settle([interval(MIDNIGHT, "12")], callback_id=between)
+    (reading,) = lane.readings()
+    assert (reading.value, reading.confirmed_by) == (Decimal(10), again)
+
+
+def test_twenty_thousand_readings_of_one_callback_take_seconds(lane: Inlet) -> None:
+    start = datetime(2016, 1, 1, tzinfo=UTC)
+
+    def year(value: str) -> list[dict[str, Any]]:
+        return [
+            interval((start + timedelta(minutes=15 * n)).isoformat(), value)
+            | {"duration_s": 900}
+            for n in range(20_000)
+        ]
+
+    began_at = monotonic()
+    assert counts(lane.settle(year("1"))) == (20_000, 0, 0, 0)
+    assert counts(lane.settle(year("1"))) == (0, 20_000, 0, 0)
+    assert counts(lane.settle(year("2"))) == (0, 0, 20_000, 0)
+    # Each plan that compares every row with every other takes minutes.
+    assert monotonic() - began_at < 30
+    readings = lane.readings()
+    assert len(readings) == 20_000
+    assert {one.value for one in readings} == {Decimal(2)}

@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta
 from io import StringIO
+from time import monotonic
 from uuid import UUID
 
 import pytest
@@ -136,3 +137,32 @@ def test_the_command_makes_tomorrows_partition() -> None:
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     assert f"ingest_callbackbody_{tomorrow:%Y%m%d}" in bodies()
     tasks.maintain_partitions()
+
+
+@override_settings(BODY_RETENTION_DAYS=90)
+def test_a_partition_that_is_in_use_is_dropped_another_time(tenant: Tenant) -> None:
+    day = datetime(2002, 1, 1, tzinfo=UTC)
+    with pipeline() as lane:
+        lane.execute(
+            "SELECT ingest_make_partition('ingest_callbackbody', %s, %s, %s)",
+            [f"{day:%Y%m%d}", day, day + timedelta(days=1)],
+        )
+    now = day + timedelta(days=91)
+    with pipeline() as lane:
+        lane.execute("LOCK TABLE ingest_callbackbody IN ROW EXCLUSIVE MODE")
+        began_at = monotonic()
+        assert partitions.drop_old_bodies(now) == 0
+        # Whoever stores a body meanwhile waits behind it.
+        assert monotonic() - began_at < 1
+    assert "ingest_callbackbody_20020101" in bodies()
+    assert partitions.drop_old_bodies(now) == 1
+
+
+def test_functions_that_act_as_their_owner_look_at_temporary_tables_last() -> None:
+    with pipeline() as lane:
+        paths = lane.execute(
+            """SELECT proname, array_to_string(proconfig, ';') FROM pg_proc
+            WHERE prosecdef AND proname LIKE 'ingest%'"""
+        ).fetchall()
+    assert len(paths) == 2
+    assert all("search_path=pg_catalog, public, pg_temp" in path for _, path in paths)
