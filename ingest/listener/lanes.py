@@ -22,6 +22,12 @@ RECONNECT_PAUSES_S = (0.0, 0.1, 0.25, 0.5, 1.0)
 DURABLE = frozenset({"on", "remote_write", "remote_apply"})
 
 
+#: What decides whether a commit lasts. Postgres takes up new settings between two
+#: statements, so what a statement reads is in force for its commit.
+COMMIT_SETTINGS = """ARRAY[current_setting('synchronous_commit'),
+    current_setting('fsync'), current_setting('full_page_writes')]"""
+
+
 class UnsafeCommit(Exception):
     """Postgres would call commits done that a crash can lose."""
 
@@ -81,20 +87,9 @@ class Lane:
         )
 
     async def _require_durable(self) -> None:
-        cursor = await self.execute(
-            "SELECT current_setting('synchronous_commit'), current_setting('fsync'), "
-            "current_setting('full_page_writes')"
-        )
+        cursor = await self.execute(f"SELECT {COMMIT_SETTINGS}")
         row = await cursor.fetchone()
-        commit, fsync, pages = row or ("", "", "")
-        if settings.ALLOW_UNSAFE_COMMIT:
-            return
-        if commit not in DURABLE or fsync != "on" or pages != "on":
-            raise UnsafeCommit(
-                f"Not serving: synchronous_commit={commit}, fsync={fsync}, "
-                f"full_page_writes={pages}. A crash of PostgreSQL could lose callbacks "
-                f"that were acknowledged. Set all three to on."
-            )
+        require_durable(row[0] if row else ["", "", ""])
 
     async def execute(
         self, statement: str, parameters: Sequence[Any] = ()
@@ -120,6 +115,22 @@ class Lane:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
+
+
+def require_durable(commit_settings: Sequence[str]) -> None:
+    """
+    Check what COMMIT_SETTINGS said.
+
+    Raises: UnsafeCommit: a commit under these settings may be lost.
+    """
+    commit, fsync, pages = commit_settings
+    is_durable = commit in DURABLE and fsync == "on" and pages == "on"
+    if not is_durable and not settings.ALLOW_UNSAFE_COMMIT:
+        raise UnsafeCommit(
+            f"Not serving: synchronous_commit={commit}, fsync={fsync}, "
+            f"full_page_writes={pages}. A crash of PostgreSQL could lose callbacks "
+            f"that were acknowledged. Set all three to on."
+        )
 
 
 def _cut(connection: AsyncConnection[TupleRow]) -> None:

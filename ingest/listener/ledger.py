@@ -22,7 +22,13 @@ import psycopg
 from django.conf import settings
 
 from ingest.listener import metrics
-from ingest.listener.lanes import RECONNECT_PAUSES_S, Lane, UnsafeCommit
+from ingest.listener.lanes import (
+    COMMIT_SETTINGS,
+    RECONNECT_PAUSES_S,
+    Lane,
+    UnsafeCommit,
+    require_durable,
+)
 from tenants import doorbell
 from tenants.identifiers import new_id
 
@@ -39,8 +45,9 @@ SWEEP_S = 0.1
 
 #: Stores what is new and puts it in the workers' queue. `received_at` is the database's
 #: clock; rows come sorted by key, so that two listeners never wait for each other in
-#: a circle. What is not returned was there before.
-STORE = """
+#: a circle. What is not returned was there before. The settings come with it, for they
+#: may change while the connection lasts.
+STORE = f"""
 WITH incoming AS (
     SELECT * FROM unnest(%b::uuid[], %b::bigint[], %b::uuid[], %b::text[], %b::bytea[],
                          %b::text[], %b::bytea[])
@@ -61,8 +68,8 @@ WITH incoming AS (
     SELECT i.id, i.tenant_id, i.source_id, now()
     FROM incoming i JOIN ledger USING (id)
 )
-SELECT id FROM ledger
-"""
+SELECT id, (SELECT {COMMIT_SETTINGS}) FROM ledger
+"""  # noqa: S608
 
 #: The first callbacks under these keys. A statement of its own: the snapshot of STORE
 #: does not show rows that another listener committed meanwhile.
@@ -283,6 +290,9 @@ class Ledger:
         started = perf_counter()
         try:
             await self._store(batch)
+        except UnsafeCommit as error:
+            await self._refuse(batch, error)
+            return
         except psycopg.OperationalError as error:
             log.warning("A commit did not succeed: %s", str(error).strip())
             return
@@ -295,6 +305,13 @@ class Ledger:
             return
         metrics.COMMIT_SECONDS.observe(perf_counter() - started)
         metrics.BATCH_SIZE.observe(len(batch))
+
+    async def _refuse(self, batch: list[Entry], error: UnsafeCommit) -> None:
+        """Acknowledge nothing more until a new connection is safe."""
+        for entry in batch:
+            entry.resolve(UNAVAILABLE)
+        self._go_away(error)
+        await self._lane.close()
 
     async def _store(self, batch: list[Entry]) -> None:
         batch.sort(key=_key)
@@ -310,13 +327,16 @@ class Ledger:
                 [entry.body for entry in batch],
             ],
         )
-        if cursor.rowcount:
+        first = await cursor.fetchone()
+        if first is not None:
             doorbell.ring("ingest.process")
+            require_durable(first[1])
         if cursor.rowcount == len(batch):
             for entry in batch:
                 entry.resolve(Outcome(Verdict.ACCEPTED, entry.receipt))
             return
-        stored = {receipt for (receipt,) in await cursor.fetchall()}
+        others = await cursor.fetchall()
+        stored = {row[0] for row in (first, *others) if row is not None}
         known = []
         for entry in batch:
             if entry.receipt in stored:

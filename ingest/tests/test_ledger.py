@@ -302,3 +302,56 @@ def test_without_postgres_callers_are_told_at_once(tenant: Tenant) -> None:
 
     with override_settings(DATABASE_URL="postgresql://127.0.0.1:1/none"):
         run(test)
+
+
+@asynccontextmanager
+async def unsafe_commits() -> AsyncGenerator[None, None]:
+    """Let the whole server write what a crash can tear, until the block ends."""
+    async with await psycopg.AsyncConnection.connect(
+        settings.DATABASE_URL, autocommit=True
+    ) as owner:
+        await owner.execute("ALTER SYSTEM SET full_page_writes = off")
+        try:
+            await owner.execute("SELECT pg_reload_conf()")
+            yield
+        finally:
+            await owner.execute("ALTER SYSTEM RESET full_page_writes")
+            await owner.execute("SELECT pg_reload_conf()")
+
+
+async def record_until(ledger: Ledger, tenant: Tenant, verdict: Verdict) -> bool:
+    """Tell whether a callback ends so within five seconds."""
+    for _ in range(500):
+        outcome = await ledger.record(entry(tenant, new_id().hex))
+        if outcome.verdict is verdict:
+            return True
+        await asyncio.sleep(0.01)
+    return False
+
+
+def test_commits_that_become_unsafe_are_acknowledged_no_more(
+    tenant: Tenant, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(ledger: Ledger) -> None:
+        assert await record_until(ledger, tenant, Verdict.ACCEPTED)
+        async with unsafe_commits():
+            assert await record_until(ledger, tenant, Verdict.UNAVAILABLE)
+            outcome = await ledger.record(entry(tenant, "x"))
+            assert outcome.verdict is Verdict.UNAVAILABLE
+        assert await record_until(ledger, tenant, Verdict.ACCEPTED)
+
+    run(test)
+    assert "full_page_writes=off" in caplog.text
+
+
+def test_a_commit_without_its_flush_is_not_acknowledged(
+    tenant: Tenant, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(ledger: Ledger) -> None:
+        assert await record_until(ledger, tenant, Verdict.ACCEPTED)
+        await ledger._lane.execute("SET synchronous_commit = off")
+        outcomes = await record(ledger, [entry(tenant, str(n)) for n in range(3)])
+        assert {outcome.verdict for outcome in outcomes} == {Verdict.UNAVAILABLE}
+
+    run(test)
+    assert "synchronous_commit=off" in caplog.text
