@@ -1,7 +1,6 @@
 """Callback URLs, and what became of the messages to them."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 
 from django import forms
@@ -21,6 +20,7 @@ from subscriptions.models import (
     EndpointStatus,
 )
 from subscriptions.services import deliveries, endpoints
+from subscriptions.services.recovering import RECOVER_DEFAULT, recover
 from tenants.console.forms import CheckboxList, ConsoleForm
 from tenants.console.pages import Button, TenantAdmin, actor_and_tenant
 
@@ -187,13 +187,15 @@ class EndpointAdmin(TenantAdmin):
 
     def do_recover(self, request: HttpRequest, thing: Endpoint) -> None:
         """Send again what was given up in the last week."""
-        count = endpoints.recover(
+        count = recover(
             **actor_and_tenant(request),
             endpoint=thing,
-            since=timezone.now() - timedelta(days=7),
+            since=timezone.now() - RECOVER_DEFAULT,
         )
         messages.success(
-            request, f"{count} deliveries of the last 7 days are due again."
+            request,
+            f"{count} deliveries of the last {RECOVER_DEFAULT.days} days are due "
+            f"again.",
         )
 
     def do_rotate(self, request: HttpRequest, thing: Endpoint) -> HttpResponse:

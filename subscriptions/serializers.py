@@ -81,9 +81,9 @@ class RotationSerializer(serializers.Serializer[Any]):
 
 
 class RecoverySerializer(serializers.Serializer[Any]):
-    """Since when dead messages are tried again."""
+    """Since when dead messages are tried again; a week, where it is not said."""
 
-    since = serializers.DateTimeField()
+    since = serializers.DateTimeField(required=False)
 
 
 class RecoveredSerializer(serializers.Serializer[Any]):

@@ -1,4 +1,4 @@
-"""The API of endpoints, messages and deliveries: admins write, every role reads."""
+"""The API of endpoints, messages and deliveries: admins write, auditors read."""
 
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
@@ -32,17 +32,19 @@ from subscriptions.serializers import (
 )
 from subscriptions.services import endpoints
 from subscriptions.services.deliveries import retry_delivery
+from subscriptions.services.recovering import RECOVER_DEFAULT, recover
 from tenants.actors import Actor, actor_of
 from tenants.identifiers import IdentifierInvalid, parse_public_id
-from tenants.models import Tenant
+from tenants.models import Role, Tenant
 from tenants.problems import NotFound
 
 Row = TypeVar("Row", bound=Model)
 
 
 class TenantRows(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSet[Row]):
-    """Rows of the caller's tenant, found by public id."""
+    """Rows of the caller's tenant, found by public id; no clerk reads them."""
 
+    read_roles: ClassVar[set[Role]] = {Role.ADMIN, Role.AUDITOR}
     id_prefix: ClassVar[str]
     lookup_url_kwarg = "id"
     lookup_value_regex = "[^/]+"
@@ -174,9 +176,10 @@ class EndpointViewSet(TenantRows[Endpoint]):
     @extend_schema(request=RecoverySerializer, responses={202: RecoveredSerializer})
     @action(detail=True, methods=["post"])
     def recover(self, request: Request, id: str) -> Response:
-        """Try the messages that died since then again."""
+        """Try the messages that died since then, or in the last 7 days, again."""
         wanted = self.given(RecoverySerializer)
-        recovered = endpoints.recover(**self._subject(), **wanted)
+        since = wanted.get("since", timezone.now() - RECOVER_DEFAULT)
+        recovered = recover(**self._subject(), since=since)
         return Response({"recovered": recovered}, status=status.HTTP_202_ACCEPTED)
 
 

@@ -32,8 +32,6 @@ ENDPOINT_LIMIT = 500
 SECRET_LIMIT = 10
 OVERLAP_DEFAULT_S = 86_400
 OVERLAP_LIMIT_S = 604_800
-#: Messages that one call recovers, oldest first.
-RECOVER_LIMIT = 10_000
 
 
 class EndpointUnknown(NotFound):
@@ -90,6 +88,7 @@ def create_endpoint(
     """
     check_url(url, exceptions=settings.CALLBACK_ALLOW_CIDRS)
     _check_event_types(event_types)
+    _lock(tenant)
     if endpoint_count(tenant) >= ENDPOINT_LIMIT:
         raise EndpointLimitReached(f"A tenant has at most {ENDPOINT_LIMIT} endpoints.")
     endpoint = Endpoint.objects.create(
@@ -107,6 +106,11 @@ def create_endpoint(
     )
     ring_after_commit("subscriptions.ask_consent")
     return endpoint, secret
+
+
+def _lock(tenant: Tenant) -> None:
+    """Have others wait who count the tenant's endpoints, and nobody else."""
+    Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)
 
 
 def endpoint_count(tenant: Tenant) -> int:
@@ -136,7 +140,7 @@ def _add_secret(endpoint: Endpoint) -> str:
     return secret
 
 
-def _locked(tenant: Tenant, endpoint: Endpoint) -> Endpoint:
+def locked(tenant: Tenant, endpoint: Endpoint) -> Endpoint:
     """Return the endpoint as it is now, locked until the transaction ends."""
     found = (
         Endpoint.objects.select_for_update()
@@ -161,9 +165,10 @@ def update_endpoint(
     """
     Change what is given; another URL must consent again, and messages wait meanwhile.
 
+    An endpoint that is paused or disabled stays so, and is asked when it is resumed.
     Raises: UrlInvalid, EventTypeUnknown, EndpointUnknown.
     """
-    current = _locked(tenant, endpoint)
+    current = locked(tenant, endpoint)
     if url is not None and url != current.url:
         check_url(url, exceptions=settings.CALLBACK_ALLOW_CIDRS)
         current.url = url
@@ -184,11 +189,14 @@ def update_endpoint(
 
 
 def _await_consent(endpoint: Endpoint) -> None:
-    endpoint.status = EndpointStatus.PENDING
-    endpoint.status_detail = ""
     endpoint.consented_at = None
     endpoint.allowed_rate_per_min = None
-    _ask_consent(endpoint)
+    if endpoint.status in {EndpointStatus.PENDING, EndpointStatus.ACTIVE}:
+        endpoint.status = EndpointStatus.PENDING
+        endpoint.status_detail = ""
+        _ask_consent(endpoint)
+    else:
+        endpoint.consent_due_at = None
 
 
 def _ask_consent(endpoint: Endpoint) -> None:
@@ -223,7 +231,7 @@ def request_verification(
     An active endpoint stays active meanwhile; its granted rate is read again.
     Raises: EndpointStopped, EndpointUnknown.
     """
-    current = _locked(tenant, endpoint)
+    current = locked(tenant, endpoint)
     if current.status not in {EndpointStatus.PENDING, EndpointStatus.ACTIVE}:
         raise EndpointStopped(f"The endpoint is {current.status}: resume it first.")
     _ask_consent(current)
@@ -241,7 +249,7 @@ def pause_endpoint(*, tenant: Tenant, actor: Actor, endpoint: Endpoint) -> Endpo
 
     Raises: EndpointStopped: the platform disabled it already. EndpointUnknown.
     """
-    current = _locked(tenant, endpoint)
+    current = locked(tenant, endpoint)
     if current.status == EndpointStatus.DISABLED:
         raise EndpointStopped("The endpoint is disabled: nothing is sent to it.")
     current.status = EndpointStatus.PAUSED
@@ -258,7 +266,7 @@ def resume_endpoint(*, tenant: Tenant, actor: Actor, endpoint: Endpoint) -> Endp
 
     Raises: EndpointUnknown.
     """
-    current = _locked(tenant, endpoint)
+    current = locked(tenant, endpoint)
     current.status_detail = ""
     current.failing_since = None
     if current.consented_at is None:
@@ -288,7 +296,7 @@ def rotate_secret(
     """
     if not 0 <= overlap_s <= OVERLAP_LIMIT_S:
         raise OverlapInvalid(f"The overlap is from 0 to {OVERLAP_LIMIT_S} seconds.")
-    current = _locked(tenant, endpoint)
+    current = locked(tenant, endpoint)
     secrets = EndpointSecret.objects.filter(tenant=tenant, endpoint=current)
     secrets.filter(expires_at__lte=now).delete()
     secrets.update(expires_at=Least("expires_at", now + timedelta(seconds=overlap_s)))
@@ -316,7 +324,7 @@ def send_test(
 
     Raises: EndpointUnknown.
     """
-    current = _locked(tenant, endpoint)
+    current = locked(tenant, endpoint)
     event = Event(
         tenant_id=tenant.pk,
         tenant_slug=tenant.slug,
@@ -338,42 +346,6 @@ def send_test(
 
 
 @transaction.atomic
-def recover(
-    *, tenant: Tenant, actor: Actor, endpoint: Endpoint, since: datetime
-) -> int:
-    """
-    Try the dead messages since then again; return how many there are.
-
-    At most RECOVER_LIMIT, oldest first: call again until it returns 0.
-    Raises: EndpointUnknown.
-    """
-    current = _locked(tenant, endpoint)
-    dead = Delivery.objects.filter(
-        tenant=tenant,
-        endpoint=current,
-        status=DeliveryStatus.DEAD,
-        finished_at__gte=since,
-    ).order_by("finished_at")
-    recovered = Delivery.objects.filter(
-        tenant=tenant, pk__in=dead.values("pk")[:RECOVER_LIMIT]
-    ).update(
-        status=DeliveryStatus.PENDING,
-        schedule_step=0,
-        next_attempt_at=Now(),
-        claim_id=None,
-        finished_at=None,
-    )
-    record_audit(
-        actor=actor,
-        action="endpoint.recovered",
-        subject=current.public_id,
-        detail={"since": since.isoformat(), "messages": recovered},
-    )
-    ring_after_commit("subscriptions.deliver")
-    return recovered
-
-
-@transaction.atomic
 def delete_endpoint(
     *, tenant: Tenant, actor: Actor, endpoint: Endpoint, now: datetime
 ) -> None:
@@ -382,13 +354,19 @@ def delete_endpoint(
 
     Raises: EndpointUnknown.
     """
-    current = _locked(tenant, endpoint)
+    current = locked(tenant, endpoint)
     current.deleted_at = now
     current.consent_due_at = None
     current.save(update_fields=["deleted_at", "consent_due_at"])
     EndpointSecret.objects.filter(tenant=tenant, endpoint=current).delete()
+    # In the order in which results are recorded, so that neither waits in a circle.
+    waiting = (
+        Delivery.objects.select_for_update()
+        .filter(tenant=tenant, endpoint=current, status=DeliveryStatus.PENDING)
+        .order_by("pk")
+    )
     cancelled = Delivery.objects.filter(
-        tenant=tenant, endpoint=current, status=DeliveryStatus.PENDING
+        tenant=tenant, pk__in=waiting.values("pk")
     ).update(status=DeliveryStatus.CANCELLED, claim_id=None, finished_at=Now())
     record_audit(
         actor=actor,

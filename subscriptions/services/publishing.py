@@ -23,6 +23,7 @@ class Event:
     Something that happened in a tenant.
 
     `endpoint_id`: this endpoint alone is told, whether it asked for the type or not.
+    `but_endpoint_id`: this endpoint is not told, although it asked for the type.
     """
 
     tenant_id: int
@@ -31,6 +32,7 @@ class Event:
     data: dict[str, Any]
     occurred_at: datetime
     endpoint_id: UUID | None = None
+    but_endpoint_id: UUID | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class _Listener:
     def wants(self, event: Event) -> bool:
         if event.endpoint_id is not None:
             return event.endpoint_id == self.endpoint_id
+        if event.but_endpoint_id == self.endpoint_id:
+            return False
         return not self.event_types.isdisjoint(patterns_for(event.event_type))
 
 

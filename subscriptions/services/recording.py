@@ -81,12 +81,15 @@ def _asked_for_s(result: Result) -> float:
 
 def record(results: Sequence[Result]) -> None:
     """Write the attempts, the deliveries' next states and the endpoints' health."""
+    # Endpoints before deliveries, and these in order: so do the services that stop an
+    # endpoint, and nobody waits for the other in a circle.
+    results = sorted(results, key=lambda result: result.claimed.delivery_id)
     with pipeline() as lane, lane.cursor() as cursor:
         join_by_index(cursor)
-        in_force = _update_deliveries(cursor, results)
-        _insert_attempts(cursor, results)
         _note_health(cursor, results)
         _disable(cursor, results)
+        in_force = _update_deliveries(cursor, results)
+        _insert_attempts(cursor, results)
     for result in results:
         if result.claimed.delivery_id not in in_force:
             log.warning(
@@ -218,4 +221,7 @@ def _tell_disabled(cursor: Cursor, row: Sequence[Any]) -> None:
         [new_id(), tenant_id, endpoint, json.dumps({"reason": reason})],
     )
     data = {"endpoint": endpoint, "url": url, "reason": reason}
-    publish(cursor, [Event(tenant_id, slug, "endpoint.disabled", data, now)])
+    event = Event(
+        tenant_id, slug, "endpoint.disabled", data, now, but_endpoint_id=endpoint_id
+    )
+    publish(cursor, [event])

@@ -5,9 +5,13 @@ A worker that dies leaves its claims to their leases; each message then goes out
 under the same id. Source: docs/explanation/delivery.md
 """
 
+import logging
 import time
 from collections import Counter
 from uuid import UUID
+
+import psycopg
+from django.conf import settings
 
 from subscriptions.consent import origin
 from subscriptions.http import Driver, Outcome, Request
@@ -15,6 +19,8 @@ from subscriptions.services.claims import Claimed, cancel_orphans, claim
 from subscriptions.services.recording import Result, record
 from tenants.identifiers import public_id
 from tenants.signing import hub_key, sign_hub, sign_standard, standard_key
+
+log = logging.getLogger(__name__)
 
 #: Requests that one worker has on their way.
 IN_FLIGHT = 256
@@ -25,6 +31,8 @@ RECORD_BATCH = 64
 RECORD_WAIT_S = 0.05
 #: Between claims that found nothing, while requests are on their way.
 IDLE_CLAIM_S = 0.25
+#: Between tries to write what the database did not take.
+RECORD_AGAIN_S = 0.5
 _STEP_S = 0.05
 
 
@@ -38,6 +46,7 @@ class _Run:
         self._busy: Counter[UUID] = Counter()
         self._results: list[Result] = []
         self._record_at = 0.0
+        self._is_refused = False
         self.attempts = 0
 
     def is_over_with_work_left(self) -> bool:
@@ -54,10 +63,22 @@ class _Run:
         is_worth_it = room >= REFILL and now >= self._claim_again_at
         if now >= self._claim_until or not (is_worth_it or not len(self._driver)):
             return
-        claims = claim(room, self._busy)
+        claims = self._claim(room)
         self._claim_again_at = 0.0 if claims else now + IDLE_CLAIM_S
         for claimed in claims:
             self._start(claimed)
+
+    def _claim(self, room: int) -> list[Claimed]:
+        """Claim, unless results are to be written first: they are not lost over it."""
+        if self._is_refused:
+            return []
+        try:
+            return claim(room, self._busy)
+        except psycopg.OperationalError as error:
+            if not len(self._driver) and not self._results:
+                raise
+            log.warning("No claim while requests are on their way: %s", error)
+            return []
 
     def _start(self, claimed: Claimed) -> None:
         self.attempts += 1
@@ -70,10 +91,38 @@ class _Run:
     def _collect(self, ended: list[tuple[Claimed, Outcome]]) -> None:
         for claimed, outcome in ended:
             self._note(claimed, outcome)
-        is_due = len(self._results) >= RECORD_BATCH or not len(self._driver)
-        if self._results and (is_due or time.monotonic() >= self._record_at):
+        if self._results and self._is_record_due():
+            self._record()
+
+    def _is_record_due(self) -> bool:
+        is_enough = len(self._results) >= RECORD_BATCH or not len(self._driver)
+        return (is_enough and not self._is_refused) or (
+            time.monotonic() >= self._record_at
+        )
+
+    def _record(self) -> None:
+        try:
             record(self._results)
-            self._results = []
+        except psycopg.OperationalError as error:
+            self._keep_leased(error)
+            return
+        self._results = []
+        self._is_refused = False
+
+    def _keep_leased(self, error: psycopg.OperationalError) -> None:
+        """Keep the results that still count, to write them in a moment."""
+        now = time.monotonic()
+        oldest = now + RECORD_AGAIN_S - settings.DELIVERY_LEASE_S
+        kept = [one for one in self._results if one.outcome.started > oldest]
+        log.warning(
+            "%d results could not be written, %d will be tried again: %s",
+            len(self._results),
+            len(kept),
+            error,
+        )
+        self._results = kept
+        self._is_refused = bool(kept)
+        self._record_at = now + RECORD_AGAIN_S
 
     def _note(self, claimed: Claimed, outcome: Outcome) -> None:
         if not self._results:

@@ -14,6 +14,7 @@ from subscriptions.services.consenting import SCHEDULE_S, ask_consent
 from subscriptions.services.endpoints import (
     create_endpoint,
     request_verification,
+    resume_endpoint,
     update_endpoint,
 )
 from subscriptions.tests.receivers import Received, Reply, receiving
@@ -198,6 +199,29 @@ def test_late_answer_does_not_consent_for_another_url(
         ask_consent()
     assert reread(endpoint).status == "active"
     assert receiver.requests[-1].path == "/hook/elsewhere"
+
+
+@pytest.mark.parametrize("stopped", ["paused", "disabled"])
+def test_new_url_of_a_stopped_endpoint_is_asked_when_it_is_resumed(
+    tenant: Tenant, actor: Actor, stopped: str
+) -> None:
+    agree = options_only(WebHook_Allowed_Origin="*")
+    with receiving(agree) as receiver:
+        endpoint = register(tenant, actor, "https://subscriber.example/")
+        with acting_for(tenant):
+            Endpoint.objects.filter(pk=endpoint.pk).update(
+                status=stopped, consented_at=datetime.now(tz=UTC)
+            )
+            update_endpoint(
+                tenant=tenant, actor=actor, endpoint=endpoint, url=receiver.url
+            )
+        ask_consent()
+        assert (reread(endpoint).status, receiver.requests) == (stopped, [])
+        with acting_for(tenant):
+            resume_endpoint(tenant=tenant, actor=actor, endpoint=endpoint)
+        assert reread(endpoint).status == "pending"
+        ask_consent()
+    assert reread(endpoint).status == "active"
 
 
 def test_question_of_a_worker_that_died_is_asked_again_after_the_lease(

@@ -176,7 +176,9 @@ def test_410_disables_the_endpoint_and_keeps_its_messages(tenant: Tenant) -> Non
     with receiving() as other, receiving(lambda _: Reply(410)) as receiver:
         make_endpoint(tenant, other.url, event_types=["endpoint.disabled"])
         endpoint, _ = make_endpoint(
-            tenant, receiver.url, event_types=["callback.processed"]
+            tenant,
+            receiver.url,
+            event_types=["callback.processed", "endpoint.disabled"],
         )
         publish_to(tenant)
         deliver()

@@ -186,7 +186,28 @@ def test_recover_tries_the_dead_since_then_again(owner: Caller) -> None:
         deliver()
     found = owner.get("/deliveries/?status=delivered").json()["results"]
     assert [one["attempt_count"] for one in found] == [2, 2, 2]
-    assert code(owner.post(recover, {})) == (400, "invalid")
+    assert code(owner.post(recover, {"since": "once"})) == (400, "invalid")
+
+
+@override_settings(RETRY_SCHEDULE_S=[])
+def test_recover_without_a_date_looks_back_a_week(
+    tenant: Tenant, owner: Caller
+) -> None:
+    with receiving() as receiver:
+        made = register(owner, receiver.url)
+        ask_consent()
+        receiver.behave = lambda _: Reply(500)
+        for _ in range(2):
+            owner.post(f"/endpoints/{made['id']}/test/")
+        deliver()
+    long_ago = datetime.now(tz=UTC) - timedelta(days=7, minutes=1)
+    with acting_for(tenant):
+        old = Delivery.objects.filter(tenant=tenant).latest("id")
+        Delivery.objects.filter(pk=old.pk).update(finished_at=long_ago)
+    reply = owner.post(f"/endpoints/{made['id']}/recover/")
+    assert (reply.status_code, reply.json()) == (202, {"recovered": 1})
+    still_dead = owner.get("/deliveries/?status=dead").json()["results"]
+    assert [one["id"] for one in still_dead] == [old.public_id]
 
 
 def test_delivered_message_is_sent_again_under_the_same_id(owner: Caller) -> None:
@@ -341,18 +362,20 @@ def test_another_tenant_finds_nothing_and_changes_nothing(
     assert audited(tenant) == before
 
 
-@pytest.mark.parametrize("role", [Role.CLERK, Role.AUDITOR])
-def test_other_roles_read_and_do_not_write(
-    tenant: Tenant, owner: Caller, role: Role
+@pytest.mark.parametrize(("role", "reading"), [(Role.AUDITOR, 200), (Role.CLERK, 403)])
+def test_auditors_read_clerks_do_not_and_neither_writes(
+    tenant: Tenant, owner: Caller, role: Role, reading: int
 ) -> None:
     wanted = paths(owner)
     before = audited(tenant)
     reader = in_role(tenant, role)
     for method, path, body in wanted:
-        expected = 200 if method == "GET" else 403
+        expected = reading if method == "GET" else 403
         assert reader.ask(method, path, body).status_code == expected, (method, path)
     body = {"url": URL, "event_types": ["*"]}
     assert reader.post("/endpoints/", body).status_code == 403
+    for path in ("/endpoints/", "/messages/", "/deliveries/"):
+        assert reader.get(path).status_code == reading, path
     assert reader.get("/event-types/").status_code == 200
     assert audited(tenant) == before
 

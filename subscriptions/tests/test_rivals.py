@@ -1,0 +1,163 @@
+"""What holds when others hold locks, or the database goes, at the wrong moment."""
+
+import time
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from django.conf import settings
+from django.db import connection
+
+from subscriptions.http import send_all
+from subscriptions.models import Endpoint
+from subscriptions.services import endpoints
+from subscriptions.services.claims import claim
+from subscriptions.services.endpoints import (
+    EndpointLimitReached,
+    create_endpoint,
+    delete_endpoint,
+)
+from subscriptions.services.recording import Result, record
+from subscriptions.services.sending import deliver, request_of
+from subscriptions.tests.calling import URL
+from subscriptions.tests.delivering import (
+    attempts,
+    delivery_of,
+    make_endpoint,
+    publish_to,
+)
+from subscriptions.tests.receivers import Received, Reply, receiving
+from tenants.actors import Actor
+from tenants.database import acting_for
+from tenants.models import Tenant
+
+PATIENCE_S = 10
+
+
+class Watcher:
+    """The owner, who sees which sessions wait for a lock, and may end them."""
+
+    def __init__(self) -> None:
+        self.session = psycopg.connect(settings.DATABASE_URL, autocommit=True)
+
+    def waiting_pid(self) -> int:
+        """Wait until somebody waits for a lock; return who."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            row = self.session.execute(
+                "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            ).fetchone()
+            if row:
+                return int(row[0])
+            time.sleep(0.01)
+        raise AssertionError("Nobody waits.")
+
+
+@contextmanager
+def running(call: Callable[[], Any]) -> Generator[Future[Any]]:
+    """Make the call in a thread of its own."""
+
+    def in_thread() -> None:
+        try:
+            call()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(in_thread)
+
+
+@pytest.fixture
+def watcher() -> Generator[Watcher]:
+    one = Watcher()
+    yield one
+    one.session.close()
+
+
+def test_results_that_the_database_refused_are_written_when_it_takes_them(
+    tenant: Tenant, watcher: Watcher, caplog: pytest.LogCaptureFixture
+) -> None:
+    with psycopg.connect(settings.DATABASE_URL) as rival:
+        ended = []
+
+        def end_whoever_records() -> None:
+            pid = watcher.waiting_pid()
+            watcher.session.execute("SELECT pg_terminate_backend(%s)", [pid])
+            ended.append(pid)
+            rival.rollback()
+
+        def hold_the_log(_: Received) -> Reply:
+            rival.execute("LOCK TABLE subscriptions_attempt IN EXCLUSIVE MODE")
+            return Reply()
+
+        with receiving(hold_the_log) as receiver:
+            make_endpoint(tenant, receiver.url)
+            publish_to(tenant)
+            with running(end_whoever_records) as ending:
+                assert deliver() is False
+            ending.result()
+    assert len(ended) == len(receiver.requests) == 1
+    delivery = delivery_of(tenant)
+    assert (delivery.status, delivery.attempt_count) == ("delivered", 1)
+    assert [attempt.status_code for attempt in attempts(tenant)] == [204]
+    assert "1 results could not be written, 1 will be tried again" in caplog.text
+
+
+def test_results_are_given_up_when_their_lease_has_ended(
+    tenant: Tenant, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.DELIVERY_LEASE_S = 1
+    with psycopg.connect(settings.DATABASE_URL) as rival:
+
+        def hold_the_log(_: Received) -> Reply:
+            rival.execute("LOCK TABLE subscriptions_attempt IN EXCLUSIVE MODE")
+            return Reply()
+
+        with receiving(hold_the_log) as receiver:
+            make_endpoint(tenant, receiver.url)
+            publish_to(tenant)
+            assert deliver(turn_s=0.5) is True
+    assert "1 results could not be written, 0 will be tried again" in caplog.text
+    assert delivery_of(tenant).status == "pending"
+
+
+def test_an_endpoint_is_deleted_while_its_results_are_recorded(
+    tenant: Tenant, actor: Actor, watcher: Watcher
+) -> None:
+    with receiving(lambda _: Reply(500)) as receiver:
+        endpoint, _ = make_endpoint(tenant, receiver.url)
+        publish_to(tenant)
+        (claimed,) = [one for one in claim(100) if one.tenant_id == tenant.pk]
+        (outcome,) = send_all([request_of(claimed)])
+    with ExitStack() as threads, acting_for(tenant):
+        # What deleting does first; the result, a failure, changes the endpoint too.
+        Endpoint.objects.select_for_update().get(pk=endpoint.pk)
+        result = Result(claimed, outcome)
+        recording = threads.enter_context(running(lambda: record([result])))
+        watcher.waiting_pid()
+        delete_endpoint(
+            tenant=tenant, actor=actor, endpoint=endpoint, now=endpoint.created_at
+        )
+    recording.result()
+    assert delivery_of(tenant).status == "cancelled"
+    assert len(attempts(tenant)) == 1
+
+
+def test_two_who_register_at_once_do_not_pass_the_limit(
+    tenant: Tenant, actor: Actor, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoints, "ENDPOINT_LIMIT", 1)
+
+    def register() -> None:
+        with acting_for(tenant):
+            create_endpoint(tenant=tenant, actor=actor, url=URL, event_types=["*"])
+
+    with ExitStack() as threads, acting_for(tenant):
+        create_endpoint(tenant=tenant, actor=actor, url=URL, event_types=["*"])
+        second = threads.enter_context(running(register))
+        watcher.waiting_pid()
+    with pytest.raises(EndpointLimitReached):
+        second.result()
