@@ -18,6 +18,7 @@ from ingest.services.callbacks import CallbackUnknown, discard, reprocess
 from ingest.views.parameters import ParameterInvalid
 from tenants.actors import actor_of
 from tenants.identifiers import IdentifierInvalid, parse_public_id
+from tenants.models import Role
 
 
 class CallbackFilter(filters.FilterSet):
@@ -72,6 +73,7 @@ class CallbackViewSet(
     queryset = Callback.objects.none()
     serializer_class = CallbackSerializer
     filterset_class = CallbackFilter
+    read_roles = {Role.ADMIN, Role.AUDITOR}
     lookup_url_kwarg = "receipt"
     lookup_value_regex = "[^/]+"
 

@@ -1,4 +1,4 @@
-"""Sources over the API: admins write, every role of the tenant reads."""
+"""Sources over the API: admins write, auditors read."""
 
 from django.db.models import Prefetch, QuerySet
 from django.http import Http404
@@ -21,6 +21,7 @@ from ingest.serializers.sources import (
 from ingest.services.sources import create_source, rotate_secret, update_source
 from tenants.actors import actor_of
 from tenants.identifiers import IdentifierInvalid, parse_public_id
+from tenants.models import Role
 
 
 class SourceViewSet(
@@ -30,6 +31,7 @@ class SourceViewSet(
 
     queryset = Source.objects.none()
     serializer_class = SourceSerializer
+    read_roles = {Role.ADMIN, Role.AUDITOR}
     lookup_url_kwarg = "id"
     lookup_value_regex = "[^/]+"
     filterset_fields = ["name", "scheme", "enabled"]
