@@ -13,6 +13,7 @@ from django.utils import timezone
 from ingest.processing.batch import process_batch
 from ingest.processing.directory import ChannelChanged
 from ingest.processing.partitions import drop_old_bodies, ensure_partitions
+from ingest.processing.trials import forget_old
 from ingest.services.usage import recompute
 from tenants import doorbell
 
@@ -59,6 +60,7 @@ def maintain_partitions(**_kwargs: Any) -> None:
     now = timezone.now()
     ensure_partitions(now)
     drop_old_bodies(now)
+    forget_old()
 
 
 def _drain(step: Callable[[], bool]) -> bool:

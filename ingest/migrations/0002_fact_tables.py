@@ -57,6 +57,14 @@ CREATE TABLE ingest_pendingcallback (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_cost_delay = 0);
 
+-- What each worker's batch works on: what outlives it was left by a worker that died.
+CREATE TABLE ingest_processingtrial (
+    id           uuid PRIMARY KEY,
+    callback_ids uuid[] NOT NULL,
+    started_at   timestamptz NOT NULL DEFAULT now()
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,
+        autovacuum_vacuum_cost_delay = 0);
+
 CREATE TABLE ingest_callbackrejection (
     tenant_id   bigint NOT NULL,
     callback_id uuid NOT NULL,
@@ -215,6 +223,7 @@ WALLS = "".join(
         wall("ingest_pendingcallback"),
         grant_app("ingest_pendingcallback", "SELECT, INSERT"),
         grant_pipeline("ingest_pendingcallback", "SELECT, INSERT, UPDATE, DELETE"),
+        f"GRANT SELECT, INSERT, DELETE ON ingest_processingtrial TO {PIPELINE_ROLE};",
         wall("ingest_callbackrejection"),
         grant_app("ingest_callbackrejection", "SELECT, DELETE"),
         grant_pipeline("ingest_callbackrejection", "SELECT, INSERT, UPDATE, DELETE"),
@@ -254,7 +263,7 @@ class Migration(migrations.Migration):
     operations = [
         migrations.RunSQL(
             LEDGER,
-            """DROP TABLE ingest_callbackrejection, ingest_pendingcallback,
+            """DROP TABLE ingest_callbackrejection, ingest_processingtrial, ingest_pendingcallback,
             ingest_callbackbody, ingest_callback;""",
         ),
         migrations.RunSQL(

@@ -3,6 +3,7 @@ One batch: a transaction that takes callbacks from the queue and settles them.
 
 A callback that makes the code raise does not hold up the others: the batch is rolled
 back to its beginning and done one by one, and the culprit is set aside, visibly.
+One that kills its worker is found by what the worker leaves (`trials`).
 Source: docs/explanation/usage.md
 """
 
@@ -24,6 +25,7 @@ from ingest.processing.parsing import parse_body
 from ingest.processing.partitions import ensure_months
 from ingest.processing.readings import Offer, Offers
 from ingest.processing.settling import settle
+from ingest.processing.trials import MOST_LEFT, trial
 from ingest.processing.work import Claim, Outcome
 from tenants.database import pipeline
 
@@ -83,8 +85,9 @@ def process_batch(limit: int) -> BatchResult:
             claims = claim(lane, limit)
             if claims:
                 result.callbacks = len(claims)
-                _settle_all(lane, claims, result)
-                release(lane, claims)
+                with trial(lane, [one.id for one in claims]):
+                    _settle_all(lane, claims, result)
+                    release(lane, claims)
     except BaseException:
         _memory.forget()
         raise
@@ -96,6 +99,9 @@ def _settle_all(
     lane: Connection[Any], claims: Sequence[Claim], result: BatchResult
 ) -> None:
     now = _clock(lane)
+    if claims[0].workers_lost >= MOST_LEFT:
+        _set_aside(lane, claims[0], now, result, "WorkerLost")
+        return
     try:
         with lane.transaction():
             _work(lane, claims, now, result)
@@ -118,10 +124,17 @@ def _settle_one(
         if _is_passing(error):
             raise
         _memory.forget()
-        log.exception("Callback %s is set aside", one.id)
-        parsed = Parsed()
-        parsed.refuse(None, "processing_failed", type(error).__name__)
-        result.deliveries += settle(lane, [Outcome(one, parsed)], [], now)
+        log.warning("Processing a callback failed", exc_info=error)
+        _set_aside(lane, one, now, result, type(error).__name__)
+
+
+def _set_aside(
+    lane: Connection[Any], one: Claim, now: datetime, result: BatchResult, detail: str
+) -> None:
+    log.error("Callback %s is set aside: %s", one.id, detail)
+    parsed = Parsed()
+    parsed.refuse(None, "processing_failed", detail)
+    result.deliveries += settle(lane, [Outcome(one, parsed)], [], now)
 
 
 def _is_passing(error: Exception) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from psycopg import Connection
 
 from ingest.models import UnknownDevices
+from ingest.processing.trials import left
 from ingest.processing.work import Claim
 
 log = logging.getLogger(__name__)
@@ -69,14 +70,21 @@ RETURNING p.callback_id
 
 
 def claim(lane: Connection[Any], limit: int) -> list[Claim]:
-    """Hold the oldest callbacks that nobody holds, until the transaction ends."""
+    """
+    Hold the oldest callbacks that nobody holds, until the transaction ends.
+
+    One whose worker was lost comes alone.
+    """
     while picked := lane.execute(_PICK, [limit], binary=True).fetchall():
+        lost = left(lane, [row[0] for row in picked])
+        if lost:
+            picked = [next(row for row in picked if row[0] in lost)]
         bounds = _bounds(picked)
         found = lane.execute(_FETCH, bounds, binary=True).fetchall()
         if len(found) < len(picked):
             _drop_lost(lane, bounds)
         if found:
-            return [Claim(*row) for row in found]
+            return [Claim(*row, workers_lost=lost.get(row[0], 0)) for row in found]
     return []
 
 

@@ -24,6 +24,8 @@ class Claim(NamedTuple):
     content_type: str
     #: None: retention dropped it.
     body: bytes | None
+    #: How many workers were lost while they worked on it alone.
+    workers_lost: int = 0
 
 
 @dataclass(slots=True)
