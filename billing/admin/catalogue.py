@@ -64,9 +64,9 @@ class AccountAdmin(TenantAdmin):
             "agreements": Agreement.objects.filter(**mine)
             .select_related("device", "tariff")
             .order_by("-start_date"),
-            "invoices": thing.invoices.filter(tenant=thing.tenant_id).order_by(
-                "-number"
-            )[:24],
+            "invoices": thing.invoices.filter(tenant=thing.tenant_id).order_by("-pk")[
+                :24
+            ],
         }
 
     def create(self, request: HttpRequest, data: dict[str, Any]) -> HttpResponse:

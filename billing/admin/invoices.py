@@ -27,7 +27,8 @@ class InvoiceAdmin(TenantAdmin):
     list_display = ("number", "account", "period", "amount", "issued_at")
     list_select_related = ("account",)
     search_fields = ("number", "account__number", "account__name")
-    ordering = ("-number",)
+    # Ids are in the order of issue; numbers, as text, are not past INV-999999.
+    ordering = ("-id",)
 
     @display(description="Period")
     def period(self, invoice: Invoice) -> str:

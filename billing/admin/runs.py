@@ -123,7 +123,7 @@ class BillRunAdmin(TenantAdmin):
             "percent": 100 if is_over else _percent(thing),
             "invoices": Invoice.objects.filter(tenant=thing.tenant_id, bill_run=thing)
             .select_related("account")
-            .order_by("number")[:200],
+            .order_by("pk")[:200],
         }
 
     def create(self, request: HttpRequest, data: dict[str, Any]) -> HttpResponse:

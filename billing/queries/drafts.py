@@ -33,6 +33,7 @@ from billing.rating import (
     rate,
 )
 from ingest.models import Channel
+from ingest.units import exact_sum
 from tenants.database import enter_tenant
 from tenants.models import Tenant
 from tenants.problems import Problem
@@ -67,7 +68,7 @@ class Draft:
     @property
     def total(self) -> Decimal:
         """The sum of the rounded lines."""
-        return sum((line.rated.amount for line in self.lines), Decimal(0))
+        return exact_sum(line.rated.amount for line in self.lines)
 
 
 @dataclass(frozen=True)

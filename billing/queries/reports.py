@@ -11,6 +11,7 @@ from django.db import connection
 from billing.evidence import Shares, shares_of_time
 from billing.models import Account
 from billing.rating import Period
+from ingest.units import exact_sum
 from tenants.models import Tenant
 from tenants.problems import Problem
 
@@ -139,9 +140,9 @@ def report_totals(rows: Sequence[MonthRow]) -> list[UnitTotal]:
     for row in rows:
         key = (row.unit, row.currency)
         before = found.get(key, UnitTotal(row.unit, Decimal(0), Decimal(0), key[1]))
-        found[key] = UnitTotal(
-            row.unit, before.usage + row.usage, before.billed + row.billed, key[1]
-        )
+        usage = exact_sum((before.usage, row.usage))
+        billed = exact_sum((before.billed, row.billed))
+        found[key] = UnitTotal(row.unit, usage, billed, row.currency)
     return [found[key] for key in sorted(found)]
 
 

@@ -9,7 +9,16 @@ from django.urls import reverse
 
 from billing.admin.invoices import money
 from billing.admin.runs import month_start
-from billing.models import Account, Agreement, BillRun, Tariff, TariffVersion
+from billing.models import (
+    Account,
+    Agreement,
+    BillRun,
+    InvoiceCounter,
+    Tariff,
+    TariffVersion,
+)
+from billing.tests.metering import meter_days, new_customer
+from billing.tests.running import JULY, carry, invoices_of, request_run
 from ingest.models import Device
 from tenants.database import acting_for
 from tenants.models import Role, Tenant
@@ -143,6 +152,25 @@ def test_a_report_over_dates_in_the_wrong_order_says_so(clerk: Client) -> None:
     assert "is before" in clerk.get(route, asked).content.decode()
     csv = clerk.get(reverse("admin:billing_invoice_report_csv"), asked)
     assert csv.status_code < 500
+
+
+def test_invoices_are_listed_by_issue_past_a_million(
+    clerk: Client, tenant: Tenant
+) -> None:
+    with acting_for(tenant):
+        InvoiceCounter.objects.create(tenant=tenant, last_number=999_998)
+    customer = new_customer(tenant)
+    meter_days(customer, date(2016, 7, 1), ["1"] * 62)
+    for period in (JULY, (date(2016, 8, 1), date(2016, 9, 1))):
+        run = carry(request_run(tenant, period))
+    assert [one.number for one in invoices_of(tenant)] == ["INV-1000000", "INV-999999"]
+    for route, *args in (
+        ("admin:billing_invoice_changelist",),
+        ("admin:billing_account_change", customer.account.pk),
+    ):
+        shown = clerk.get(reverse(route, args=args)).content.decode()
+        assert 0 < shown.index("INV-1000000") < shown.index("INV-999999"), route
+    assert run.status == "completed"
 
 
 def test_months_are_counted_across_years_and_amounts_have_their_minor_unit() -> None:

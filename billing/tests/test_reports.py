@@ -1,6 +1,7 @@
 import csv
 import io
 import zipfile
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 
@@ -59,6 +60,14 @@ def test_units_have_rows_of_their_own(tenant: Tenant) -> None:
         ("kWh", Decimal("2.5")),
         ("m3", Decimal("2.5")),
     ]
+
+
+def test_totals_are_exact_however_large() -> None:
+    large, small = Decimal("1e28"), Decimal("0.001")
+    rows = [replace(row("x"), usage=each, billed=each) for each in (large, small)]
+    (total,) = report_totals(rows)
+    whole = Decimal("10000000000000000000000000000.001")
+    assert (total.usage, total.billed) == (whole, whole)
 
 
 @pytest.mark.parametrize(
