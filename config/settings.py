@@ -50,7 +50,6 @@ LISTENER_DEADLINE_S = env.integer("GRIDHOOK_LISTENER_DEADLINE_S", 4)
 #: that shows it does.
 ALLOW_UNSAFE_COMMIT = env.text("GRIDHOOK_ALLOW_UNSAFE_COMMIT") == "1"
 PROCESSING_BATCH_SIZE = env.integer("GRIDHOOK_PROCESSING_BATCH_SIZE", 500)
-LEDGER_RETENTION_DAYS = env.integer("GRIDHOOK_LEDGER_RETENTION_DAYS", 400)
 BODY_RETENTION_DAYS = env.integer("GRIDHOOK_BODY_RETENTION_DAYS", 90)
 
 # --- Delivery ----------------------------------------------------------------

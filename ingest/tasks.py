@@ -16,6 +16,7 @@ from ingest.processing.partitions import drop_old_bodies, ensure_partitions
 from ingest.processing.trials import forget_old
 from ingest.services.usage import recompute
 from tenants import doorbell
+from tenants.services import forget_expired
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +57,11 @@ def recompute_usage(**_kwargs: Any) -> None:
 
 @shared_task(name="ingest.maintain_partitions")
 def maintain_partitions(**_kwargs: Any) -> None:
-    """Make the partitions of the coming days and drop those past their retention."""
+    """Make the partitions of the coming days and drop what is past its retention."""
     now = timezone.now()
     ensure_partitions(now)
     drop_old_bodies(now)
+    forget_expired(now=now)
     forget_old()
 
 

@@ -101,7 +101,7 @@ def _publish(task: str, broker: Connection | None) -> Connection | None:
     queue = current_app.amqp.router.route({}, task)["queue"].name
     broker = broker or current_app.connection_for_write()
     # What the transport's own library raises is no KombuError everywhere.
-    faults: tuple[type[Exception], ...] = (
+    faults: tuple[type[BaseException], ...] = (
         KombuError,
         OSError,
         *broker.connection_errors,

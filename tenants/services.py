@@ -2,24 +2,27 @@
 
 import secrets
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import iso4217
 from django.contrib.auth.hashers import make_password
+from django.contrib.sessions.models import Session
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email, validate_slug
 from django.db import IntegrityError, connection, transaction
 
 from tenants.actors import Actor, operator
-from tenants.database import enter_tenant
+from tenants.database import enter_tenant, pipeline
 from tenants.models import ApiKey, AuditEntry, Membership, Role, Tenant, User
 from tenants.problems import Conflict, Problem
 from tenants.queries import key_digest
 
 KEY_PREFIX = "ghk_"
 _SHOWN_CHARACTERS = 12
+#: How long the reply to an `Idempotency-Key` is kept.
+REPLY_RETENTION = timedelta(hours=24)
 
 
 class TenantExists(Conflict):
@@ -207,3 +210,14 @@ def revoke_api_key(*, tenant: Tenant, actor: Actor, key: ApiKey, now: datetime) 
         revoked_at=now
     )
     record_audit(actor=actor, action="api_key.revoked", subject=key.name)
+
+
+def forget_expired(*, now: datetime) -> int:
+    """Delete old replies to idempotency keys, and ended sessions; count the replies."""
+    Session.objects.filter(expire_date__lt=now).delete()
+    with pipeline() as lane:
+        # A role that serves every tenant; it sees nothing of a reply but its age.
+        return lane.execute(
+            "DELETE FROM tenants_idempotentreply WHERE created_at < %s",
+            [now - REPLY_RETENTION],
+        ).rowcount

@@ -4,15 +4,16 @@ from django.db import migrations
 
 from tenants.row_security import grant_app, grant_pipeline, use_sequences, wall
 
-EDITABLE = ("account", "tariff", "tariffversion", "agreement", "billrun")
+ADDED = ("account", "tariff", "tariffversion")
+CHANGED = ("agreement", "billrun", "invoicecounter")
 FROZEN = ("invoice", "invoiceline")
 
 WALLS = "".join(
     (
-        *(wall(f"billing_{t}") for t in (*EDITABLE, *FROZEN, "invoicecounter")),
-        *(grant_app(f"billing_{table}") for table in EDITABLE),
-        *(grant_app(f"billing_{table}", "SELECT, INSERT") for table in FROZEN),
-        grant_app("billing_invoicecounter", "SELECT, INSERT, UPDATE"),
+        *(wall(f"billing_{table}") for table in (*ADDED, *CHANGED, *FROZEN)),
+        # Nothing is ever deleted.
+        *(grant_app(f"billing_{t}", "SELECT, INSERT") for t in (*ADDED, *FROZEN)),
+        *(grant_app(f"billing_{t}", "SELECT, INSERT, UPDATE") for t in CHANGED),
         # The sweep looks for open runs in every tenant; the work is done in one.
         grant_pipeline("billing_billrun", "SELECT"),
         use_sequences(

@@ -62,10 +62,10 @@ CREATE TABLE subscriptions_attempt (
 WALLS = "".join(
     (
         wall("subscriptions_endpoint"),
-        grant_app("subscriptions_endpoint"),
+        grant_app("subscriptions_endpoint", "SELECT, INSERT, UPDATE"),
         grant_pipeline("subscriptions_endpoint", "SELECT, UPDATE"),
         wall("subscriptions_endpointsecret"),
-        grant_app("subscriptions_endpointsecret"),
+        grant_app("subscriptions_endpointsecret"),  # An ended secret is deleted.
         grant_pipeline("subscriptions_endpointsecret", "SELECT"),
         wall("subscriptions_message"),
         grant_app("subscriptions_message", "SELECT, INSERT"),

@@ -31,7 +31,7 @@ WALLS = "".join(
         grant_app("tenants_tenant", "SELECT, INSERT, UPDATE"),
         grant_pipeline("tenants_tenant", "SELECT"),
         wall("tenants_membership"),
-        grant_app("tenants_membership"),
+        grant_app("tenants_membership", "SELECT, INSERT, UPDATE"),
         wall("tenants_apikey"),
         grant_app("tenants_apikey", "SELECT, INSERT, UPDATE"),
         wall("tenants_auditentry"),
@@ -39,7 +39,10 @@ WALLS = "".join(
         grant_pipeline("tenants_auditentry", "INSERT"),
         wall("tenants_idempotentreply"),
         grant_app("tenants_idempotentreply"),
-        grant_app("tenants_user, tenants_user_groups, tenants_user_user_permissions"),
+        # Old replies are deleted in every tenant, and read in none.
+        grant_pipeline("tenants_idempotentreply", "SELECT (created_at), DELETE"),
+        grant_app("tenants_user", "SELECT, INSERT, UPDATE"),
+        grant_app("tenants_user_groups, tenants_user_user_permissions"),
         use_sequences(
             [
                 "tenants_tenant",
@@ -62,14 +65,14 @@ CREATE POLICY identify ON tenants_membership FOR SELECT TO CURRENT_USER USING (t
 
 CREATE FUNCTION tenants_identify_key(wanted bytea)
 RETURNS TABLE (tenant_id bigint, role varchar, name varchar)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
     SELECT k.tenant_id, k.role, k.name FROM public.tenants_apikey k
     WHERE k.digest = wanted AND k.revoked_at IS NULL
 $$;
 
 CREATE FUNCTION tenants_identify_user(wanted bigint)
 RETURNS TABLE (tenant_id bigint, role varchar)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
     SELECT m.tenant_id, m.role FROM public.tenants_membership m
     WHERE m.user_id = wanted
 $$;

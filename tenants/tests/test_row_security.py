@@ -44,6 +44,19 @@ def test_the_application_is_neither_superuser_nor_owner() -> None:
         assert cursor.fetchone() == ("gridhook_app", False, False, 0)
 
 
+def test_no_function_of_the_owners_finds_what_a_caller_made_temporarily() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT proname, array_to_string(proconfig, ';') FROM pg_proc
+            WHERE prosecdef AND pronamespace = 'public'::regnamespace"""
+        )
+        found = dict(cursor.fetchall())
+    assert len(found) >= 2
+    for name, options in found.items():
+        path = options.split("search_path=")[1].split(";")[0]
+        assert path.endswith(", pg_temp"), name
+
+
 def test_without_a_tenant_no_row_is_seen(tenant: Tenant) -> None:
     assert not Tenant.objects.exists()
     assert not ApiKey.objects.exists()
