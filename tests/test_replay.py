@@ -251,7 +251,8 @@ def state(platform: Platform, source: Source) -> dict[str, Any]:
     """Return what a replay could change."""
     ((readings,),) = platform.rows(
         """
-        SELECT md5(string_agg(r::text, ',' ORDER BY channel_id, start_at))
+        SELECT md5(string_agg((to_jsonb(r) - 'confirmed_by')::text, ','
+            ORDER BY channel_id, start_at))
         FROM ingest_reading r JOIN tenants_tenant t ON t.id = r.tenant_id
         WHERE t.slug = %s
         """,
