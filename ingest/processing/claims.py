@@ -84,7 +84,9 @@ def claim(lane: Connection[Any], limit: int) -> list[Claim]:
         if len(found) < len(picked):
             _drop_lost(lane, bounds)
         if found:
-            return [Claim(*row, workers_lost=lost.get(row[0], 0)) for row in found]
+            return [
+                Claim(*row)._replace(workers_lost=lost.get(row[0], 0)) for row in found
+            ]
     return []
 
 
