@@ -128,18 +128,35 @@ class EmbeddedPostgres:
             shutil.chown(self.sockets, self.user, self.user)
 
     def _create_cluster(self) -> None:
-        shutil.rmtree(self.data, ignore_errors=True)
-        self.data.mkdir(mode=0o700, parents=True)
+        """Create it beside its place, so that what stands there is always whole."""
+        self._check_place()
+        new = self.var / "postgres.new"
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(mode=0o700, parents=True)
+        try:
+            self._initdb(new)
+            new.rename(self.data)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+
+    def _check_place(self) -> None:
+        if self.data.is_dir() and any(self.data.iterdir()):
+            raise ServerUnavailable(
+                f"{self.data} is no PostgreSQL data folder (it has no PG_VERSION), but "
+                f"it is not empty. Move it away, or set GRIDHOOK_VAR to another folder."
+            )
+
+    def _initdb(self, data: Path) -> None:
         password = self.var / "keys" / "postgres_password"
         with tempfile.NamedTemporaryFile("w", suffix=".pw") as copy:
             copy.write(password.read_text())
             copy.flush()
             if self.user:
-                _open_path(self.data)
-                shutil.chown(self.data, self.user, self.user)
+                _open_path(data)
+                shutil.chown(data, self.user, self.user)
                 shutil.chown(copy.name, self.user)
             command = [
-                str(POSTGRES_BIN / "initdb"), "--pgdata", str(self.data),
+                str(POSTGRES_BIN / "initdb"), "--pgdata", str(data),
                 "--username", "gridhook_owner", "--pwfile", copy.name,
                 "--auth", "scram-sha-256", "--encoding", "UTF8",
                 "--locale", "C.UTF-8",
@@ -155,7 +172,6 @@ class EmbeddedPostgres:
                 check=False,
             )
         if done.returncode != 0:
-            shutil.rmtree(self.data, ignore_errors=True)
             raise ServerUnavailable(
                 f"PostgreSQL could not create {self.data}: {_last_line(done.stderr)}"
             )
