@@ -1,9 +1,11 @@
 """Every URL of the console and the API."""
 
+from django.conf import settings
 from django.contrib import admin
+from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver, include, path
-from django.views.defaults import page_not_found, server_error
+from django.views.defaults import bad_request, page_not_found, server_error
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
@@ -22,6 +24,22 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/v1/", include(api)),
 ]
+
+
+def refused(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer what cannot be read: the API in its own form, people in theirs."""
+    if not request.path_info.startswith(API_PREFIX):
+        return bad_request(request, exception)
+    if isinstance(exception, RequestDataTooBig):
+        return plain_problem(
+            status=413,
+            code="body_too_large",
+            title="The body is too large",
+            detail=f"It has {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes at most.",
+        )
+    return plain_problem(
+        status=400, code="bad_request", title="The request cannot be read"
+    )
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -45,5 +63,6 @@ def failed(request: HttpRequest) -> HttpResponse:
     return server_error(request)
 
 
+handler400 = "config.urls.refused"
 handler404 = "config.urls.not_found"
 handler500 = "config.urls.failed"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.test import Client
+from django.test import Client, override_settings
 
 from ingest.models import Source
 from tenants.actors import operator
@@ -72,6 +72,25 @@ def test_malformed_json_is_said_so(new_tenant: NewTenant) -> None:
     )
     assert reply.status_code == 400
     assert reply.json()["code"] == "parse_error"
+
+
+@pytest.mark.parametrize("key", [None, "k1"])
+def test_a_body_that_is_too_large_is_a_problem_document(
+    new_tenant: NewTenant, key: str | None
+) -> None:
+    reply = post(new_tenant.api_key, {**NAMES, "name": "x" * 2 * 1024 * 1024}, key)
+    assert reply.status_code == 413
+    assert reply["Content-Type"] == "application/problem+json"
+    assert reply.json()["code"] == "body_too_large"
+    assert source_count(new_tenant) == 0
+
+
+@override_settings(ALLOWED_HOSTS=["console.example"])
+def test_what_cannot_be_read_is_told_in_the_askers_form() -> None:
+    api = Client().get("/api/v1/sources/")
+    assert (api.status_code, api.json()["code"]) == (400, "bad_request")
+    page = Client().get("/admin/")
+    assert (page.status_code, page["Content-Type"][:9]) == (400, "text/html")
 
 
 def test_the_same_post_under_one_key_is_carried_out_once(
