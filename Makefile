@@ -20,7 +20,7 @@ check: $(VENV)/dev
 	@$(RUN) -m ruff check .
 	@$(RUN) -m mypy .
 	@$(VENV)/bin/lint-imports
-	@GRIDHOOK_SECRET_KEY=check $(RUN) -W ignore manage.py makemigrations --check --dry-run
+	@GRIDHOOK_SECRET_KEY=check $(RUN) -W ignore manage.py makemigrations --check --dry-run --skip-checks
 
 $(VENV)/run: requirements.txt install
 	@PYTHON=$(PYTHON) sh install $(VENV) requirements.txt
