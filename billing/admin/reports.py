@@ -9,14 +9,16 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 
 from billing.admin.invoices import InvoiceAdmin, money
 from billing.admin.runs import month_start
 from billing.exports import usage_report_csv
 from billing.models import Account, Invoice
+from billing.queries.invoices import InvoiceUnknown, invoice_document
 from billing.queries.reports import MonthRow, monthly_report, report_totals
+from billing.typesetting import invoice_pdf
 from ingest.units import plain
 from tenants.actors import actor_of
 from tenants.console.forms import ConsoleForm, DateInput, Suggest
@@ -59,7 +61,24 @@ class InvoicesAndReports(InvoiceAdmin):
         return (
             ("reports/", "reports", self.report_view),
             ("reports/usage.csv", "report_csv", self.csv_view),
+            ("<str:number>.pdf", "pdf", self.pdf_view),
         )
+
+    def pdf_view(self, request: HttpRequest, number: str) -> HttpResponse:
+        """
+        Send an invoice as a file.
+
+        Raises: Http404, PermissionDenied.
+        """
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        try:
+            document = invoice_document(tenant=actor_of(request).tenant, number=number)
+        except InvoiceUnknown as error:
+            raise Http404(str(error)) from error
+        reply = HttpResponse(invoice_pdf(document), content_type="application/pdf")
+        reply["Content-Disposition"] = f'attachment; filename="{document.number}.pdf"'
+        return reply
 
     def report_view(self, request: HttpRequest) -> HttpResponse:
         """Show the report."""

@@ -172,6 +172,16 @@ def test_invoices_are_listed_by_issue_past_a_million(
         assert 0 < shown.index("INV-1000000") < shown.index("INV-999999"), route
 
 
+def test_an_invoice_comes_as_a_file_to_its_own_utility_alone(
+    clerk: Client, tenant: Tenant, stranger: NewTenant
+) -> None:
+    meter_days(new_customer(tenant), date(2016, 7, 1), ["1"] * 31)
+    carry(request_run(tenant))
+    route = reverse("admin:billing_invoice_pdf", args=["INV-000001"])
+    assert clerk.get(route).content.startswith(b"%PDF-")
+    assert visitor(stranger.tenant).get(route).status_code == 404
+
+
 def test_months_are_counted_across_years_and_amounts_have_their_minor_unit() -> None:
     assert month_start(date(2026, 1, 31), 1) == date(2025, 12, 1)
     assert month_start(date(2025, 12, 5), -1) == date(2026, 1, 1)
