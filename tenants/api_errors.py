@@ -1,5 +1,6 @@
 """Answering an error raised in an API view as a problem document."""
 
+from http import HTTPStatus
 from typing import Any
 
 from django.http import Http404
@@ -49,7 +50,7 @@ def _framework_problem(
     body = problem(
         status=error.status_code,
         code=code,
-        title=str(type(error).default_detail).rstrip("."),
+        title=HTTPStatus(error.status_code).phrase,
         detail=detail,
         **extra,
     )

@@ -93,6 +93,32 @@ def test_what_cannot_be_read_is_told_in_the_askers_form() -> None:
     assert (page.status_code, page["Content-Type"][:9]) == (400, "text/html")
 
 
+def test_deep_nesting_is_malformed_not_an_error(new_tenant: NewTenant) -> None:
+    reply = Client().post(
+        "/api/v1/sources/",
+        "[" * 100_000,
+        content_type="application/json",
+        headers={"Authorization": f"Bearer {new_tenant.api_key}"},
+    )
+    assert reply.status_code == 400
+    assert reply.json()["code"] == "parse_error"
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "title"),
+    [("delete", 405, "Method Not Allowed"), ("put", 405, "Method Not Allowed")],
+)
+def test_a_title_is_readable(
+    new_tenant: NewTenant, method: str, status: int, title: str
+) -> None:
+    reply = getattr(Client(), method)(
+        "/api/v1/sources/",
+        headers={"Authorization": f"Bearer {new_tenant.api_key}"},
+    )
+    assert reply.status_code == status
+    assert reply.json()["title"] == title
+
+
 def test_the_same_post_under_one_key_is_carried_out_once(
     new_tenant: NewTenant,
 ) -> None:

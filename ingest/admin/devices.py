@@ -44,7 +44,7 @@ class DeviceAdmin(TenantAdmin):
         """Return the decision that an admin takes."""
         if thing.status == DeviceStatus.QUARANTINED:
             return (Button("approve", "Approve", "check", "primary"),)
-        question = "Quarantine this device? Its readings are rejected from now on."
+        question = "Quarantine it? Within 10 seconds its readings are rejected."
         return (Button("quarantine", "Quarantine", "block", "danger", question),)
 
     def do_approve(self, request: HttpRequest, thing: Device) -> None:

@@ -119,7 +119,7 @@ def _explain(body: bytes) -> Envelope:
         raise _malformed("The body is not an object.") from None
     if members.readings is UNSET:
         raise _no_readings()
-    if members.transaction_id is UNSET:
+    if members.transaction_id is UNSET or bytes(members.transaction_id) == b"null":
         return Envelope(readings=members.readings)
     try:
         identifier = _string.decode(members.transaction_id)

@@ -43,10 +43,13 @@ def reprocess(*, tenant: Tenant, actor: Actor, callback_ids: Sequence[UUID]) -> 
     Put callbacks back into the queue; return how many.
 
     One that waits there still is left alone.
-    Raises: CallbackUnknown, BodyGone: nothing was put back.
+    Raises: CallbackUnknown, NotRejected, BodyGone: nothing was put back.
     """
     callbacks = _callbacks(tenant, callback_ids)
     settled = [one for one in callbacks if one.state != CallbackState.ACCEPTED]
+    for one in settled:
+        if one.state == CallbackState.PROCESSED:
+            raise NotRejected(f"{one.public_id} was processed; none of it was refused.")
     _check_bodies(tenant, settled)
     ids = [one.id for one in settled]
     Callback.objects.filter(tenant=tenant, id__in=ids).update(

@@ -159,12 +159,22 @@ def test_an_approved_devices_readings_count_once_they_are_processed_again(
 def test_processing_again_changes_nothing_that_was_right(
     lane: Inlet, owner: Caller
 ) -> None:
-    row = lane.settle([interval(AT, "4")])
+    row = lane.settle([interval(AT, "4"), {"at": "never"}])
     for _ in range(2):
         assert owner.post(f"/callbacks/{row.public_id}/reprocess/").status_code == 200
     drain()
     again = lane.callback(row.id)
     assert (again.stored, again.unchanged, again.corrected) == (0, 1, 0)
+
+
+def test_what_was_processed_whole_is_not_processed_again(
+    lane: Inlet, owner: Caller
+) -> None:
+    row = lane.settle([interval(AT, "4")])
+    reply = owner.post(f"/callbacks/{row.public_id}/reprocess/")
+    assert reply.status_code == 409
+    assert reply.json()["code"] == "callback_not_rejected"
+    assert lane.callback(row.id).stored == 1
 
 
 def test_what_waits_still_is_left_in_the_queue(lane: Inlet, owner: Caller) -> None:

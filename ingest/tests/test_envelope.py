@@ -6,6 +6,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from ingest.formats.envelope import (
     DEPTH_LIMIT,
@@ -40,7 +41,11 @@ def test_a_transaction_id_has_1_to_255_characters(length: int) -> None:
     assert read_envelope(body(transaction_id="é" * length)).transaction_id
 
 
-@pytest.mark.parametrize("value", [None, 7, True, [], {}, "", "x" * 256])
+def test_a_null_transaction_id_is_absent() -> None:
+    assert read_envelope(body(transaction_id=None)).transaction_id is UNSET
+
+
+@pytest.mark.parametrize("value", [7, True, [], {}, "", "x" * 256])
 def test_another_transaction_id_is_invalid(value: object) -> None:
     assert refusal(body(transaction_id=value)).code == "invalid_transaction_id"
 

@@ -32,7 +32,10 @@ class Command(BaseCommand):
         parser.add_argument("--secret", help="the source's secret")
         parser.add_argument("--devices", type=int, required=True)
         parser.add_argument(
-            "--rate", type=arguments.rate, required=True, help="callbacks a second"
+            "--rate",
+            type=arguments.rate,
+            required=True,
+            help="callbacks a second; live, a device reports at most once a second",
         )
         parser.add_argument("--days", type=int, default=0, help="of the past, first")
         parser.add_argument(
