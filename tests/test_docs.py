@@ -1,11 +1,15 @@
 """What the documentation promises is there."""
 
+import pkgutil
 import re
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from subscriptions.event_types import CATALOGUE
+from tenants.problems import Problem
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
@@ -22,6 +26,27 @@ def test_every_event_type_has_a_line() -> None:
     page = (ROOT / "docs" / "reference" / "messages.md").read_text()
     assert CATALOGUE
     assert [name for name in CATALOGUE if f"`{name}`" not in page] == []
+
+
+def domain_errors(base: type[Problem] = Problem) -> Iterator[type[Problem]]:
+    """Every error that a service, a query or a command may raise."""
+    for error in base.__subclasses__():
+        yield error
+        yield from domain_errors(error)
+
+
+def test_every_error_code_has_a_line() -> None:
+    for app in ("tenants", "subscriptions", "ingest", "billing"):
+        package = import_module(app)
+        for module in pkgutil.walk_packages(package.__path__, f"{app}."):
+            if not module.name.endswith((".rsgi", ".tests")) and (
+                ".tests." not in module.name
+            ):
+                import_module(module.name)
+    page = (ROOT / "docs" / "reference" / "errors.md").read_text()
+    codes = {error.code for error in domain_errors()}
+    assert len(codes) > 30
+    assert {code for code in codes if f"`{code}`" not in page} == set()
 
 
 def test_the_two_commands_of_the_readme_are_targets() -> None:

@@ -362,3 +362,9 @@ def test_two_tenants_bill_under_the_same_numbers(
     other_bill = Caller(other.api_key).get("/invoices/INV-000001/").json()
     assert mine["account"] == customer.account.number
     assert other_bill["account"] == theirs.account.number
+
+
+@pytest.mark.parametrize("number", ["a/b", "a?b", "a#b", "\u0000", "a\nb"])
+def test_an_account_number_can_stand_in_an_address(owner: Caller, number: str) -> None:
+    reply = owner.post("/accounts/", {"number": number, "name": "Ada"})
+    assert code(reply)[0] == 400
