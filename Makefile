@@ -6,8 +6,7 @@ RUN := $(VENV)/bin/python
 .PHONY: run test bench check clean
 
 run: $(VENV)/run
-	@GRIDHOOK_CALLBACK_ALLOW_CIDRS="$${GRIDHOOK_CALLBACK_ALLOW_CIDRS-127.0.0.0/8,::1/128}" \
-		exec $(RUN) manage.py up --demo
+	@exec $(RUN) manage.py up --demo
 
 test: $(VENV)/dev
 	@$(RUN) -m pytest

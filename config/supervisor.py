@@ -11,8 +11,10 @@ import ctypes
 import fcntl
 import json
 import os
+import queue
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +27,8 @@ import psutil
 STOP_TIMEOUT_S = 15.0
 #: Seconds between a child's death and its next start.
 RESTART_PAUSE_S = 0.5
+#: Lines that wait to be shown; more are dropped.
+LINES_KEPT = 10_000
 _PR_SET_PDEATHSIG = 1
 _COLOURS = (36, 33, 32, 35, 34, 31)
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -71,17 +75,61 @@ def take_lock(path: Path) -> IO[str]:
     return file
 
 
+class Screen:
+    """
+    Shows lines from a thread of its own.
+
+    Where nobody reads them (a pipe that is full), lines are dropped, and the
+    supervisor goes on.
+    """
+
+    def __init__(self, output: IO[str]) -> None:
+        self._output = output
+        self._lines: queue.Queue[str] = queue.Queue(LINES_KEPT)
+        threading.Thread(target=self._run, name="screen", daemon=True).start()
+
+    def show(self, line: str) -> None:
+        """Show a line soon; returns at once."""
+        with contextlib.suppress(queue.Full):
+            self._lines.put_nowait(line)
+
+    def finish(self) -> None:
+        """Give the last lines a moment to be seen."""
+        deadline = time.monotonic() + 1
+        while not self._lines.empty() and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def _run(self) -> None:
+        while True:
+            line = self._lines.get()
+            with contextlib.suppress(OSError, ValueError):
+                self._write(f"{line}\n")
+
+    def _write(self, text: str) -> None:
+        """Write past Python's buffer, whose lock a full pipe would hold for ever."""
+        if self._output is sys.stdout:
+            os.write(sys.stdout.fileno(), text.encode())
+        else:
+            self._output.write(text)
+            self._output.flush()
+
+
 class Supervisor:
     """Runs services in order, and ends them in the opposite order."""
 
     def __init__(self, *, state: Path, output: IO[str] = sys.stdout) -> None:
         self._state = state
         state.parent.mkdir(parents=True, exist_ok=True)
-        self._output = output
+        self._is_terminal = output.isatty()
+        self._screen = Screen(output)
         self._running: dict[str, tuple[Service, asyncio.subprocess.Process]] = {}
         self._watchers: list[asyncio.Task[None]] = []
         self._pumps: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
+
+    def say(self, text: str) -> None:
+        """Show what is no child's line."""
+        self._screen.show(text)
 
     def request_stop(self) -> None:
         """Ask for an orderly end."""
@@ -134,6 +182,7 @@ class Supervisor:
         await asyncio.gather(*self._watchers, *self._pumps, return_exceptions=True)
         self._running.clear()
         self._state.unlink(missing_ok=True)
+        await asyncio.to_thread(self._screen.finish)
 
     async def _end(self, service: Service, process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -190,10 +239,10 @@ class Supervisor:
 
     def _print(self, name: str, line: str) -> None:
         prefix = f"{name:>12} | "
-        if self._output.isatty():
+        if self._is_terminal:
             colour = _COLOURS[sum(name.encode()) % len(_COLOURS)]
             prefix = f"\x1b[{colour}m{prefix}\x1b[0m"
-        print(f"{prefix}{line}", file=self._output, flush=True)
+        self._screen.show(f"{prefix}{line}")
 
     def _record(self) -> None:
         groups = {

@@ -1,6 +1,7 @@
 """`manage.py up`, as its user runs it."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ from collections.abc import Generator, Iterator
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import psutil
 import pytest
@@ -40,10 +42,12 @@ def surroundings() -> Generator[dict[str, str], None, None]:
 
 
 @contextlib.contextmanager
-def running(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+def running(
+    environment: dict[str, str], *options: str
+) -> Iterator[subprocess.Popen[str]]:
     """Start `manage.py up`, wait for its banner, and make sure that it ends."""
     process = subprocess.Popen(
-        [sys.executable, "manage.py", "up"],
+        [sys.executable, "manage.py", "up", *options],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
@@ -137,6 +141,35 @@ def test_it_runs_stops_survives_a_kill_and_finds_its_data(
         second.wait(60)
     left = [process for process in processes_of(surroundings) if process.is_running()]
     assert left == []
+
+
+def test_the_demo_is_a_utility_at_work_with_last_months_bills(
+    surroundings: dict[str, str],
+) -> None:
+    with running(surroundings, "--demo"):
+        demo = json.loads(
+            (Path(surroundings["GRIDHOOK_VAR"]) / "demo.json").read_text()
+        )
+        invoices = results_of(surroundings, demo["api_key"], "invoices")
+        (endpoint,) = results_of(surroundings, demo["api_key"], "endpoints")
+        delivered = results_of(
+            surroundings, demo["api_key"], "deliveries", "?status=delivered"
+        )
+    assert len(invoices) == 8
+    assert all(float(invoice["total"]) > 0 for invoice in invoices)
+    assert endpoint["status"] == "active"
+    assert delivered
+
+
+def results_of(
+    environment: dict[str, str], key: str, what: str, query: str = ""
+) -> list[dict[str, Any]]:
+    page = HTTPConnection("127.0.0.1", int(environment["GRIDHOOK_CONSOLE_PORT"]))
+    headers = {"Authorization": f"Bearer {key}"}
+    page.request("GET", f"/api/v1/{what}/{query}", headers=headers)
+    results: list[dict[str, Any]] = json.loads(page.getresponse().read())["results"]
+    page.close()
+    return results
 
 
 @pytest.mark.parametrize("name", ["GRIDHOOK_LISTENER_PORT", "GRIDHOOK_CONSOLE_PORT"])

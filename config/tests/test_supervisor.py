@@ -71,6 +71,23 @@ def test_a_child_that_never_gets_ready_is_a_clear_failure(tmp_path: Path) -> Non
         asyncio.run(scenario())
 
 
+def test_an_output_that_nobody_reads_holds_nothing_up(tmp_path: Path) -> None:
+    script = f"""
+import asyncio
+from pathlib import Path
+from config.supervisor import Service, Supervisor
+async def main():
+    supervisor = Supervisor(state=Path({str(tmp_path / "s.json")!r}))
+    for number in range(20_000):
+        supervisor.say("x" * 100)
+    await supervisor.stop()
+asyncio.run(main())
+"""
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as silent:
+        assert silent.wait(20) == 0
+
+
 def test_the_second_supervisor_of_a_folder_is_refused(tmp_path: Path) -> None:
     with take_lock(tmp_path / "lock"), pytest.raises(StartFailed, match="Already"):
         take_lock(tmp_path / "lock")

@@ -31,6 +31,7 @@ from config.supervisor import (
 )
 
 SERVERS = settings.VAR / "run" / "servers.json"
+LOOPBACK = "127.0.0.0/8,::1/128"
 STATE = settings.VAR / "run" / "processes.json"
 
 
@@ -62,11 +63,14 @@ class Command(BaseCommand):
         """Run until stopped; a failure to start is one line."""
         if min(options["workers"], options["listeners"]) < 1:
             raise CommandError("--workers and --listeners are at least 1.")
+        if options["demo"]:
+            # The sample subscriber is on this machine.
+            os.environ.setdefault("GRIDHOOK_CALLBACK_ALLOW_CIDRS", LOOPBACK)
         try:
             with take_lock(settings.VAR / "run" / "up.lock"):
                 end_leftovers(STATE)
                 _check_ports()
-                asyncio.run(_run(self, options))
+                asyncio.run(_run(options))
         except (StartFailed, ServerUnavailable) as error:
             raise CommandError(str(error)) from error
         except PermissionError as error:
@@ -76,7 +80,7 @@ class Command(BaseCommand):
             ) from error
 
 
-async def _run(command: Command, options: dict[str, Any]) -> None:
+async def _run(options: dict[str, Any]) -> None:
     supervisor = Supervisor(state=STATE)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -86,18 +90,12 @@ async def _run(command: Command, options: dict[str, Any]) -> None:
         await _start_platform(supervisor, options)
         demo = await _start_demo(supervisor) if options["demo"] else None
         if not supervisor.is_stopping:
-            _say(command, _banner(demo))
+            supervisor.say(_banner(demo))
         await supervisor.wait()
     finally:
-        _say(command, "Stopping …")
+        supervisor.say("Stopping …")
         await supervisor.stop()
         SERVERS.unlink(missing_ok=True)
-
-
-def _say(command: Command, text: str) -> None:
-    """Print at once, also into a pipe."""
-    command.stdout.write(text)
-    command.stdout.flush()
 
 
 async def _start_servers(supervisor: Supervisor) -> None:
