@@ -126,6 +126,7 @@ def bill_account(claim: Claim, account_id: int) -> Outcome:
     except (ClaimLost, OperationalError, InterfaceError):
         raise
     except Exception:
+        # One account's failure is on the run's page; the others are billed.
         log.exception("Account %s of %s", account.number, claim.run_id)
         code, detail = "billing_failed", "An error of the platform; its log has more."
     record_failure(claim, account=account.number, code=code, detail=detail)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -28,9 +29,9 @@ def pids(state: Path) -> dict[str, int]:
     return {name: entry[0] for name, entry in json.loads(state.read_text()).items()}
 
 
-async def until(condition: object, timeout_s: float = 10) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 10) -> None:
     deadline = time.monotonic() + timeout_s
-    while not condition():  # type: ignore[operator]
+    while not condition():
         assert time.monotonic() < deadline, "not in time"
         await asyncio.sleep(0.02)
 

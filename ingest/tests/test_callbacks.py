@@ -19,11 +19,6 @@ AT = "2016-01-01T00:00:00Z"
 
 
 @pytest.fixture
-def lane(tenant: Tenant) -> Inlet:
-    return inlet(tenant)
-
-
-@pytest.fixture
 def owner(new_tenant: NewTenant) -> Caller:
     return Caller(new_tenant.api_key)
 

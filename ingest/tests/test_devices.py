@@ -13,11 +13,6 @@ from tenants.services import NewTenant
 
 
 @pytest.fixture
-def lane(tenant: Tenant) -> Inlet:
-    return inlet(tenant)
-
-
-@pytest.fixture
 def owner(new_tenant: NewTenant) -> Caller:
     return Caller(new_tenant.api_key)
 

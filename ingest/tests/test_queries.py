@@ -7,13 +7,7 @@ import pytest
 from conftest import make_tenant
 from ingest.tests.accepting import Inlet, inlet, interval, register
 from subscriptions.tests.calling import Caller, code
-from tenants.models import Tenant
 from tenants.services import NewTenant
-
-
-@pytest.fixture
-def lane(tenant: Tenant) -> Inlet:
-    return inlet(tenant)
 
 
 @pytest.fixture

@@ -34,11 +34,6 @@ MONTHS_OF_9AFA = [
 ]
 
 
-@pytest.fixture
-def lane(tenant: Tenant) -> Inlet:
-    return inlet(tenant)
-
-
 def days(lane: Inlet, **names: str) -> dict[str, Decimal]:
     return {str(row.day): row.value for row in lane.usage(**names)}
 

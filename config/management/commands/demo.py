@@ -200,7 +200,9 @@ def _wait_for_run(tenant: Tenant, run_id: Any) -> None:
     while time.monotonic() < deadline:
         with acting_for(tenant):
             run = BillRun.objects.get(tenant=tenant, pk=run_id)
-        if run.status in (BillRunStatus.COMPLETED, BillRunStatus.FAILED):
+        if run.status == BillRunStatus.COMPLETED:
             return
+        if run.status == BillRunStatus.FAILED:
+            raise CommandError(f"The demo's bill run failed: {run.errors}")
         time.sleep(0.5)
     raise CommandError(f"The bill run {run_id} did not end by {datetime.now(UTC)}.")

@@ -221,6 +221,7 @@ def _check_broker() -> None:
         with Connection(settings.BROKER_URL, connect_timeout=5) as broker:
             broker.ensure_connection(max_retries=1, timeout=5)
     except Exception as error:
+        # Each transport has errors of its own, and none may end in a traceback.
         raise StartFailed(
             f"BROKER_URL: {error}. Start that broker, correct the URL, or unset it to "
             f"use the embedded Redis."
