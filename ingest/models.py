@@ -80,6 +80,10 @@ class Source(models.Model):
         choices=UnknownDevices,
         default=UnknownDevices.AUTO,
     )
+    device_keys = models.BooleanField(
+        default=False,
+        help_text="Each device signs with a key of its own, derived from the secret.",
+    )
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(db_default=Now())
 
@@ -103,6 +107,26 @@ class SourceSecret(models.Model):
 
     def __str__(self) -> str:
         return f"secret {self.pk} of {self.source_id}"
+
+
+class RevokedDevice(models.Model):
+    """A device whose derived key no longer signs for its source."""
+
+    tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="+")
+    source = models.ForeignKey(Source, models.CASCADE, related_name="revoked_devices")
+    #: As `X-Device-Id` names it; compared bytewise.
+    device = models.CharField(max_length=255, db_collation="C")
+    revoked_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "source", "device"], name="revoked_device_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.device} of {self.source_id}"
 
 
 class Callback(models.Model):
@@ -150,6 +174,8 @@ class CallbackBody(models.Model):
     received_at = models.DateTimeField()
     content_type = models.TextField()
     body = models.BinaryField()
+    #: The device whose own key signed it; null: the source's key did.
+    signed_by = models.TextField(null=True)
 
     class Meta:
         managed = False
@@ -188,6 +214,9 @@ class CallbackRejection(models.Model):
     code = models.TextField()
     detail = models.TextField()
     rejected_at = models.DateTimeField(db_default=Now())
+    #: When a person decided that it stays rejected, and why.
+    discarded_at = models.DateTimeField(null=True)
+    discard_reason = models.TextField(null=True)
 
     class Meta:
         managed = False
@@ -195,6 +224,32 @@ class CallbackRejection(models.Model):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.callback_id}"
+
+
+class ProcessingProgress(models.Model):
+    """How far a large callback has come, chunk by chunk; gone when it is settled."""
+
+    callback = models.OneToOneField(
+        Callback, models.DO_NOTHING, primary_key=True, related_name="+"
+    )
+    tenant = models.ForeignKey(Tenant, models.DO_NOTHING, related_name="+")
+    #: Readings whose transactions are committed, of the body's order.
+    done = models.IntegerField()
+    stored = models.IntegerField(default=0)
+    unchanged = models.IntegerField(default=0)
+    corrected = models.IntegerField(default=0)
+    rejected = models.IntegerField(default=0)
+    #: The first errors so far, as the receipt lists them.
+    errors = models.JSONField(null=True)
+    #: The first corrections so far, as `reading.corrected` lists them.
+    corrections = models.JSONField(null=True)
+
+    class Meta:
+        managed = False
+        db_table = "ingest_processingprogress"
+
+    def __str__(self) -> str:
+        return f"{self.callback_id}: {self.done} readings done"
 
 
 class Device(models.Model):
@@ -235,6 +290,8 @@ class Channel(models.Model):
     unit = models.CharField(max_length=16, blank=True)
     #: The longest interval it ever had: how far before a day its usage is looked for.
     longest_s = models.PositiveIntegerField(default=0, editable=False)
+    #: Seconds within which the next reading is expected; null: silence is no news.
+    expected_interval_s = models.PositiveIntegerField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
@@ -246,6 +303,26 @@ class Channel(models.Model):
 
     def __str__(self) -> str:
         return f"{self.device_id}/{self.code}"
+
+
+class ChannelWatch(models.Model):
+    """A channel whose silence is news: when it was heard, and by when it is due."""
+
+    pk = models.CompositePrimaryKey("tenant_id", "channel_id")
+    tenant = models.ForeignKey(Tenant, models.DO_NOTHING, related_name="+")
+    channel = models.ForeignKey(Channel, models.DO_NOTHING, related_name="watch")
+    #: When a callback with its readings was last received; null: never.
+    heard_at = models.DateTimeField(null=True)
+    due_at = models.DateTimeField()
+    #: Since when `device.silent` was told and nothing came; null: it is heard.
+    silent_since = models.DateTimeField(null=True)
+
+    class Meta:
+        managed = False
+        db_table = "ingest_channelwatch"
+
+    def __str__(self) -> str:
+        return f"{self.channel_id} due {self.due_at}"
 
 
 class Reading(models.Model):

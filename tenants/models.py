@@ -28,6 +28,8 @@ class Tenant(models.Model):
     name = models.CharField(max_length=200)
     timezone = models.CharField(max_length=63, help_text="IANA zone, Europe/Brussels.")
     currency = models.CharField(max_length=3, help_text="ISO 4217 code, EUR.")
+    #: Callbacks a second over all its sources, set by the operator; null: any.
+    rate_limit_per_s = models.PositiveIntegerField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now())
 
     def __str__(self) -> str:

@@ -28,6 +28,14 @@ class Reply(NamedTuple):
         return self.status >= _FIRST_REFUSAL
 
 
+class Refused(Exception):
+    """Ends a request early, with this reply."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.code)
+        self.reply = reply
+
+
 class _Receipt(msgspec.Struct):
     status: str
     receipt: str

@@ -17,7 +17,8 @@ from granian.rsgi import (  # type: ignore[attr-defined]  # its own re-exports
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django.setup()
 
-from ingest.listener.core import BODY_TIMEOUT_S, BodyBroken, Listener  # noqa: E402
+from ingest.listener.core import BODY_TIMEOUT_S, Listener  # noqa: E402
+from ingest.listener.requests import BodyBroken  # noqa: E402
 
 #: What is still read of a body after its reply, so that the sender sees the reply
 #: and not a reset connection.

@@ -12,8 +12,9 @@ from django.db import connections
 from django.test import override_settings
 
 from ingest.listener import core
-from ingest.listener.core import BodyBroken, Listener
+from ingest.listener.core import Listener
 from ingest.listener.replies import Reply
+from ingest.listener.requests import BodyBroken
 from ingest.listener.sources import SourceDirectory, SourcesUnavailable
 from ingest.services.sources import rotate_secret, set_enabled
 from ingest.tests.listening import Sender, callback, new_sender

@@ -1,0 +1,12 @@
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("tenants", "0003_shared_tables")]
+    operations = [
+        migrations.AddField(
+            model_name="tenant",
+            name="rate_limit_per_s",
+            field=models.PositiveIntegerField(blank=True, null=True),
+        ),
+    ]
