@@ -2,14 +2,9 @@
 
 from hashlib import sha256
 
-from msgspec import UNSET
-
-from ingest.formats.envelope import (
-    TRANSACTION_ID_LIMIT,
-    Envelope,
-    EnvelopeInvalid,
-    read_envelope,
-)
+from ingest.formats.interface import Envelope, EnvelopeInvalid, Naming
+from ingest.formats.limits import TRANSACTION_ID_LIMIT
+from ingest.formats.registry import FORMATS, find_format
 from ingest.listener import replies
 from ingest.listener.ledger import Entry, Ledger, Outcome, Verdict
 from ingest.listener.replies import Refused, Reply, refusal
@@ -17,7 +12,9 @@ from ingest.listener.requests import Headers
 from ingest.listener.sources import KnownSource
 from ingest.models import Scheme
 
-JSON_TYPE = "application/json"
+MEDIA_TYPE = refusal(
+    "unsupported_media_type", f"The content type is one of {', '.join(FORMATS)}."
+)
 _REFUSED_OUTCOMES = {
     Verdict.CONFLICT: replies.CONFLICT,
     Verdict.OVERLOADED: replies.OVERLOADED,
@@ -41,40 +38,49 @@ class Intake:
         """
         if "content-encoding" in headers:
             return replies.CONTENT_ENCODING
-        if not _is_json(headers.get("content-type")):
-            return replies.MEDIA_TYPE
+        form = find_format(headers.get("content-type"))
+        if form is None:
+            return MEDIA_TYPE
         try:
-            envelope = read_envelope(body)
+            envelopes = form.read(body)
         except EnvelopeInvalid as error:
             return refusal(error.code, str(error))
+        digest = sha256(body).digest()
+        (envelope,) = envelopes
         entry = Entry(
             tenant_id=source.tenant_id,
             source_id=source.id,
-            transaction_id=_transaction_id(source, headers, envelope),
-            digest=sha256(body).digest(),
-            content_type=JSON_TYPE,
+            transaction_id=_transaction_id(
+                source, headers, envelope, form.naming, digest
+            ),
+            digest=digest,
+            content_type=form.content_type,
             body=body,
             deadline_at=deadline_at,
         )
         return _answer(entry, await self._ledger.record(entry))
 
 
-def _is_json(content_type: str | None) -> bool:
-    if content_type == JSON_TYPE:
-        return True
-    return (content_type or "").partition(";")[0].strip().lower() == JSON_TYPE
-
-
-def _transaction_id(source: KnownSource, headers: Headers, envelope: Envelope) -> str:
+def _transaction_id(
+    source: KnownSource,
+    headers: Headers,
+    envelope: Envelope,
+    naming: Naming,
+    digest: bytes,
+) -> str:
     stated = envelope.transaction_id
+    if naming is Naming.EVENT and stated is not None:
+        return stated
     if source.scheme != Scheme.STANDARD:
-        if stated is UNSET:
+        if stated is None and naming is Naming.CONTENT:
+            return f"sha256:{digest.hex()}"
+        if stated is None:
             raise Refused(replies.MISSING_TRANSACTION_ID)
         return stated
     identifier = headers["webhook-id"] or ""
     if not 1 <= len(identifier) <= TRANSACTION_ID_LIMIT:
         raise Refused(replies.INVALID_TRANSACTION_ID)
-    if stated is not UNSET and stated != identifier:
+    if stated is not None and stated != identifier:
         raise Refused(replies.TRANSACTION_ID_MISMATCH)
     return identifier
 

@@ -1,23 +1,26 @@
-"""Which parser reads which content type."""
+"""What a stored body says: read by its format, or an error in its place."""
 
-from collections.abc import Callable
 from datetime import datetime
 
-from ingest.formats import native
+from ingest.formats.interface import Context
 from ingest.formats.parsed import Parsed
-
-#: Content type → parser of a body.
-PARSERS: dict[str, Callable[..., Parsed]] = {"application/json": native.parse}
+from ingest.formats.registry import find_format
 
 
-def parse_body(content_type: str, body: bytes | None, *, now: datetime) -> Parsed:
+def parse_body(
+    content_type: str,
+    body: bytes | None,
+    *,
+    now: datetime,
+    received_at: datetime | None = None,
+) -> Parsed:
     """Return what a body says; one that cannot be read is an error, no exception."""
     if body is None:
         return _refused("body_gone", "The raw body is past its retention.")
-    parser = PARSERS.get(content_type.partition(";")[0].strip().lower())
-    if parser is None:
+    form = find_format(content_type)
+    if form is None:
         return _refused("content_type_unknown", "No parser reads this content type.")
-    return parser(body, now=now)
+    return form.parse(body, Context(now=now, received_at=received_at or now))
 
 
 def _refused(code: str, detail: str) -> Parsed:

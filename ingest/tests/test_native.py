@@ -10,23 +10,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.formats.native import DETAILS, parse
+from ingest.formats.interface import Context
+from ingest.formats.native.readings import DETAILS, parse
 from ingest.formats.parsed import Parsed
 
 NOW = datetime(2026, 11, 23, 18, 0, tzinfo=UTC)
+CONTEXT = Context(now=NOW, received_at=NOW)
 GOOD = {"at": "2016-01-01T00:00:00+01:00", "duration_s": 3600, "value": "1"}
 BAD: dict[str, Any] = {"quality": "Z"}
 
 
 def read(*readings: Any, device: Any = "WM-1") -> Parsed:
     body = json.dumps({"device": device, "readings": readings}).encode()
-    return parse(body, now=NOW)
+    return parse(body, CONTEXT)
 
 
 def read_value(text: str) -> Any:
     """Return the value read, or the error's code."""
     reading = json.dumps({**GOOD, "value": 0})[:-2] + text + "}"
-    parsed = parse(b'{"device":"d","readings":[%s]}' % reading.encode(), now=NOW)
+    parsed = parse(b'{"device":"d","readings":[%s]}' % reading.encode(), CONTEXT)
     return parsed.readings[0][6] if parsed.readings else parsed.errors[0].code
 
 
@@ -163,7 +165,7 @@ def test_no_digit_is_lost_between_text_and_value(value: Decimal) -> None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_answer_not_an_exception(body: bytes) -> None:
-    parsed = parse(body, now=NOW)
+    parsed = parse(body, CONTEXT)
     assert parsed.rejected == len(parsed.errors)
 
 
@@ -179,7 +181,7 @@ def test_any_bytes_are_an_answer_not_an_exception(body: bytes) -> None:
     ],
 )
 def test_a_body_that_cannot_be_read_is_one_error(body: bytes) -> None:
-    parsed = parse(body, now=NOW)
+    parsed = parse(body, CONTEXT)
     assert parsed.readings == []
     assert parsed.rejected == 1
 

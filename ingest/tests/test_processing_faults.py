@@ -2,21 +2,23 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from dataclasses import replace
 from typing import Any
 
 import psycopg
 import pytest
 
 from ingest.formats import native
+from ingest.formats.interface import Context
 from ingest.formats.parsed import Parsed
+from ingest.formats.registry import FORMATS
 from ingest.models import (
     CallbackRejection,
     CallbackState,
     Device,
     PendingCallback,
 )
-from ingest.processing import batch, parsing
+from ingest.processing import batch
 from ingest.tests.accepting import Inlet, drain, interval
 from tenants.database import acting_for, pipeline
 from tenants.identifiers import new_id
@@ -43,12 +45,13 @@ def rejection(tenant: Tenant) -> CallbackRejection:
 def test_a_poison_callback_is_set_aside_and_holds_nobody_up(
     tenant: Tenant, lane: Inlet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def parse(body: bytes, *, now: datetime) -> Parsed:
+    def parse(body: bytes, context: Context) -> Parsed:
         if b"poison" in body:
             raise ArithmeticError("secret 4711")
-        return native.parse(body, now=now)
+        return native.FORMAT.parse(body, context)
 
-    monkeypatch.setitem(parsing.PARSERS, "application/json", parse)
+    poisoned = replace(native.FORMAT, parse=parse)
+    monkeypatch.setitem(FORMATS, poisoned.content_type, poisoned)
     first = lane.accept([interval(MIDNIGHT)])
     poison = lane.accept([interval(MIDNIGHT)], device="poison")
     last = lane.accept([interval(ONE_O_CLOCK)])

@@ -22,15 +22,17 @@ WORKER = """
 import os, signal, django
 os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
 django.setup()
+from dataclasses import replace
 from ingest.formats import native
-from ingest.processing import batch, parsing
+from ingest.formats.registry import FORMATS
+from ingest.processing import batch
 
-def parse(body, *, now):
+def parse(body, context):
     if b"poison" in body:
         os.kill(os.getpid(), signal.SIGKILL)
-    return native.parse(body, now=now)
+    return native.FORMAT.parse(body, context)
 
-parsing.PARSERS["application/json"] = parse
+FORMATS[native.FORMAT.content_type] = replace(native.FORMAT, parse=parse)
 while batch.process_batch(500).callbacks:
     pass
 """

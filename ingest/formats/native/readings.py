@@ -3,34 +3,28 @@ Gridhook's own JSON body: bytes to readings, and what is wrong with each of the 
 
 One typed decode takes the whole body when all of it is right. When anything is not,
 every reading is decoded by itself, so that a bad one is refused alone.
-Source: docs/reference/readings.md
+Source: docs/reference/formats/native.md
 """
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Literal
 
 import msgspec
 
+from ingest.formats.decimals import exact_number
+from ingest.formats.interface import Context
+from ingest.formats.limits import AHEAD, EARLIEST, NAME_LIMIT, UNIT_LIMIT
 from ingest.formats.parsed import Parsed
+from ingest.formats.strict_json import NUL_ESCAPE, UNDECODABLE
 
-EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
-#: How far ahead of the platform's clock a reading may lie.
-AHEAD = timedelta(days=1)
 LONGEST_S = 366 * 86_400
-MOST_DIGITS = 38
-#: Text of at most this length, without an exponent, has digits to spare.
-_SHORT_NUMBER = 30
-_LONGEST_NUMBER = 128
-#: `e-38` is the longest that means anything.
-_LONGEST_EXPONENT = 8
 
-_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_LIMIT)]
 _NOTHING = msgspec.Raw(b"")
 _NO_VALUE = frozenset({b"", b"null"})
-_UNDECODABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 #: A parsed reading without its index.
 _Row = tuple[str, str, str, datetime, int, Decimal | None, str, str]
 
@@ -43,7 +37,7 @@ class Reading(msgspec.Struct, gc=False):
     device: _Name | None = None
     duration_s: int | None = None
     value: msgspec.Raw = _NOTHING
-    unit: Annotated[str, msgspec.Meta(max_length=16)] | None = None
+    unit: Annotated[str, msgspec.Meta(max_length=UNIT_LIMIT)] | None = None
     quality: Literal["A", "E", "S", "F", "N"] = "A"
     kind: Literal["interval", "register"] = "interval"
 
@@ -63,8 +57,6 @@ _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_reading = msgspec.json.Decoder(Reading).decode
 _decode_name = msgspec.json.Decoder(_Name).decode
 
-#: A JSON number, bare or as a string; a register's leading zeros are welcome there.
-_NUMBER = re.compile(rb'("?)(-?[0-9]+(?:\.[0-9]+)?([eE][+-]?[0-9]+)?)\1')
 _PATH = re.compile(r"`\$\.(\w+)`$")
 
 #: Member that does not decode → the error's code.
@@ -98,44 +90,45 @@ DETAILS = {
 }
 
 
-def parse(body: bytes, *, now: datetime) -> Parsed:
+def parse(body: bytes, context: Context) -> Parsed:
     """Return the body's readings in order, and an error for each that is refused."""
     parsed = Parsed()
     try:
         decoded = _decode_body(body)
-    except _UNDECODABLE:
-        _parse_one_by_one(body, now, parsed)
+    except UNDECODABLE:
+        _parse_one_by_one(body, context, parsed)
     else:
-        _judge_all(decoded.readings, decoded.device, now, parsed)
-    if b"\\u0000" in body:
+        _judge_all(decoded.readings, decoded.device, context, parsed)
+    if NUL_ESCAPE in body:
         _refuse_nul(parsed)
     return parsed
 
 
-def _parse_one_by_one(body: bytes, now: datetime, parsed: Parsed) -> None:
+def _parse_one_by_one(body: bytes, context: Context, parsed: Parsed) -> None:
     try:
         envelope = _decode_envelope(body)
-    except _UNDECODABLE:
+    except UNDECODABLE:
         parsed.refuse(None, "malformed_json", DETAILS["malformed_json"])
         return
     decoded = map(_reading_or_code, envelope.readings)
-    _judge_all(decoded, _name(envelope.device), now, parsed)
+    _judge_all(decoded, _name(envelope.device), context, parsed)
 
 
 def _reading_or_code(raw: msgspec.Raw) -> Reading | str:
     try:
         return _decode_reading(raw)
-    except _UNDECODABLE as error:
+    except UNDECODABLE as error:
         return _code_of(error)
 
 
 def _judge_all(
     readings: Iterable[Reading | str],
     device: str | None,
-    now: datetime,
+    context: Context,
     parsed: Parsed,
 ) -> None:
-    latest = now + AHEAD
+    device = device or context.device
+    latest = context.now + AHEAD
     take = parsed.readings.append
     for index, reading in enumerate(readings):
         row = reading if isinstance(reading, str) else _row(reading, device, latest)
@@ -153,7 +146,7 @@ def _row(reading: Reading, device: str | None, latest: datetime) -> _Row | str:
     fault = _fault(reading, latest)
     if fault is not None:
         return fault
-    value = None if reading.quality == "N" else _number(bytes(reading.value))
+    value = None if reading.quality == "N" else exact_number(bytes(reading.value))
     if isinstance(value, str):
         return value
     return (
@@ -181,33 +174,11 @@ def _fault(reading: Reading, latest: datetime) -> str | None:
     return None
 
 
-def _number(text: bytes) -> Decimal | str:
-    """Return the decimal that the JSON text stands for, or why it is refused."""
-    match = _NUMBER.fullmatch(text)
-    if match is None:
-        return "value_missing" if text in _NO_VALUE else "value_invalid"
-    if len(text) > _LONGEST_NUMBER or len(match[3] or b"") > _LONGEST_EXPONENT:
-        return "value_out_of_range"
-    value = Decimal(match[2].decode())
-    if (len(text) > _SHORT_NUMBER or match[3]) and not _fits(value):
-        return "value_out_of_range"
-    return value
-
-
-def _fits(value: Decimal) -> bool:
-    digits, exponent = value.as_tuple()[1:]
-    return (
-        len(digits) <= MOST_DIGITS
-        and int(exponent) >= -MOST_DIGITS
-        and value.adjusted() < MOST_DIGITS
-    )
-
-
 def _name(raw: msgspec.Raw) -> str | None:
     """Return the body's device; None: it names none, and each reading needs its own."""
     try:
         return _decode_name(raw)
-    except _UNDECODABLE:
+    except UNDECODABLE:
         return None
 
 

@@ -1,0 +1,95 @@
+"""
+The checks that every JSON format shares: RFC 8259 in UTF-8, not too deep, storable.
+
+Everything that looks at each byte runs in C, so that a body of 10 MiB does not hold
+the event loop.
+"""
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import msgspec
+
+from ingest.formats.interface import EnvelopeInvalid
+
+#: Nested arrays and objects, the outermost one included.
+DEPTH_LIMIT = 64
+#: How JSON writes U+0000, which PostgreSQL has no place for.
+NUL_ESCAPE = b"\\u0000"
+#: What a decoder raises for bytes that are not what it decodes.
+UNDECODABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+_TO_SQUARE = bytes.maketrans(b"{}", b"[]")
+_NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
+
+T = TypeVar("T")
+
+
+def require_utf8(body: bytes) -> None:
+    """
+    Check that it is UTF-8.
+
+    Raises: EnvelopeInvalid: malformed_json.
+    """
+    if body.isascii():
+        return
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise malformed(f"Not UTF-8 at byte {error.start}.") from None
+
+
+def decode_json(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """
+    Return what the decoder makes of it.
+
+    Raises: EnvelopeInvalid: malformed_json: not JSON. msgspec.ValidationError: JSON up
+    to there, of another type.
+    """
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError as error:
+        raise malformed(f"{error}.") from None
+    except RecursionError:
+        raise _too_deep() from None
+
+
+def require_depth(body: bytes) -> None:
+    """
+    Check that valid JSON is not nested too deeply.
+
+    Escapes and all but brackets and quotes are dropped; of what is left, every other
+    piece between quotes was inside a string. Removing empty pairs takes one level a
+    round.
+
+    Raises: EnvelopeInvalid: malformed_json.
+    """
+    if body.count(b"[") + body.count(b"{") <= DEPTH_LIMIT:
+        return
+    bare = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    pieces = bare.translate(None, delete=_NOT_STRUCTURE).split(b'"')
+    levels = b"".join(pieces[::2]).translate(_TO_SQUARE)
+    for _ in range(DEPTH_LIMIT):
+        levels = levels.replace(b"[]", b"")
+    if levels:
+        raise _too_deep()
+
+
+def require_storable(texts: Iterable[Any]) -> None:
+    """
+    Check that those which are texts have no U+0000.
+
+    Raises: EnvelopeInvalid: malformed_json.
+    """
+    if any(isinstance(text, str) and "\0" in text for text in texts):
+        raise malformed("U+0000 in a text that is stored.")
+
+
+def malformed(detail: str) -> EnvelopeInvalid:
+    """Return the error of a body that is not what JSON must be here."""
+    return EnvelopeInvalid("malformed_json", detail)
+
+
+def _too_deep() -> EnvelopeInvalid:
+    return malformed(f"Nested deeper than {DEPTH_LIMIT}.")
