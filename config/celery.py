@@ -41,6 +41,7 @@ app.conf.update(
         for task, every_s in (
             ("ingest.process", settings.SWEEP_INTERVAL_S),
             ("ingest.recompute_usage", settings.SWEEP_INTERVAL_S),
+            ("ingest.find_silent", settings.SWEEP_INTERVAL_S),
             ("subscriptions.deliver", settings.SWEEP_INTERVAL_S),
             ("subscriptions.ask_consent", settings.SWEEP_INTERVAL_S),
             ("billing.run_bills", settings.SWEEP_INTERVAL_S),

@@ -10,12 +10,14 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
+from ingest.processing import silence
 from ingest.processing.batch import process_batch
 from ingest.processing.directory import ChannelChanged
 from ingest.processing.partitions import drop_old_bodies, ensure_partitions
 from ingest.processing.trials import forget_old
 from ingest.services.usage import recompute
 from tenants import doorbell
+from tenants.database import pipeline
 from tenants.services import forget_expired
 
 log = logging.getLogger(__name__)
@@ -53,6 +55,24 @@ def recompute_usage(**_kwargs: Any) -> None:
     """Compute the usage of the days that are marked."""
     if not _drain(lambda: recompute(DAYS) > 0):
         doorbell.ring("ingest.recompute_usage")
+
+
+@shared_task(name="ingest.find_silent")
+def find_silent(**_kwargs: Any) -> None:
+    """Tell of the watched channels that are overdue."""
+    deliveries = 0
+
+    def one_step() -> bool:
+        nonlocal deliveries
+        with pipeline() as lane:
+            swept = silence.find_silent(lane)
+        deliveries += swept.deliveries
+        return swept.channels > 0
+
+    if not _drain(one_step):
+        doorbell.ring("ingest.find_silent")
+    if deliveries:
+        doorbell.ring("subscriptions.deliver")
 
 
 @shared_task(name="ingest.maintain_partitions")

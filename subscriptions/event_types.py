@@ -92,8 +92,17 @@ CATALOGUE = _catalogue(
     ),
     EventType(
         "device.silent",
-        "A device has not been heard of for longer than it should.",
-        {"device": "WM-1001", "last_seen_at": "2026-11-22T18:00:00Z"},
+        "A watched channel is overdue (`silent`), or is heard again (`heard`).",
+        {
+            "device": "WM-1001",
+            "channel": "1-0:1.8.0",
+            "kind": "interval",
+            "commodity": "electricity",
+            "status": "silent",
+            "expected_interval_s": 3600,
+            "last_heard_at": "2026-11-22T18:00:00.104221Z",
+            "silent_since": "2026-11-22T19:03:00.104221Z",
+        },
     ),
     EventType(
         "usage.threshold_exceeded",

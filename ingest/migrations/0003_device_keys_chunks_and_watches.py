@@ -23,10 +23,20 @@ ALTER TABLE ingest_callbackbody ADD COLUMN signed_by text;
 
 ALTER TABLE ingest_callbackrejection
     ADD COLUMN discarded_at timestamptz, ADD COLUMN discard_reason text;
+-- What waits for a decision: counted by code, and decided by code, oldest first.
+CREATE INDEX ingest_callbackrejection_open
+    ON ingest_callbackrejection (tenant_id, code, callback_id)
+    WHERE discarded_at IS NULL;
+
+ALTER TABLE ingest_pendingcallback ADD COLUMN is_large boolean NOT NULL DEFAULT false;
+-- The queue of large callbacks, oldest first.
+CREATE INDEX ingest_pendingcallback_large ON ingest_pendingcallback (callback_id)
+    WHERE is_large;
 
 CREATE TABLE ingest_processingprogress (
     tenant_id   bigint NOT NULL,
     callback_id uuid NOT NULL,
+    began_at    timestamptz NOT NULL,
     done        integer NOT NULL,
     stored      integer NOT NULL DEFAULT 0,
     unchanged   integer NOT NULL DEFAULT 0,
@@ -44,20 +54,61 @@ CREATE TABLE ingest_channelwatch (
     due_at       timestamptz NOT NULL,
     silent_since timestamptz,
     PRIMARY KEY (tenant_id, channel_id)
-);
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.1,
+        autovacuum_vacuum_cost_delay = 0);
 -- The sweep for silence, of all tenants, the longest overdue first.
 CREATE INDEX ingest_channelwatch_due ON ingest_channelwatch (due_at)
     WHERE silent_since IS NULL;
+-- A tenant's silent channels, to be counted and listed.
+CREATE INDEX ingest_channelwatch_silent ON ingest_channelwatch (tenant_id, channel_id)
+    WHERE silent_since IS NOT NULL;
+
+-- One row: when silence was looked for last, and since when without a pause.
+CREATE TABLE ingest_silencesweep (
+    swept_at    timestamptz NOT NULL,
+    awake_since timestamptz NOT NULL
+);
+INSERT INTO ingest_silencesweep VALUES (now(), now());
 
 CREATE TABLE ingest_sourceversion (version bigint NOT NULL);
 INSERT INTO ingest_sourceversion VALUES (0);
 """
 
 TABLES_BACK = """
-DROP TABLE ingest_sourceversion, ingest_channelwatch, ingest_processingprogress;
+DROP TABLE ingest_sourceversion, ingest_silencesweep, ingest_channelwatch,
+    ingest_processingprogress;
+DROP INDEX ingest_callbackrejection_open;
+ALTER TABLE ingest_pendingcallback DROP COLUMN is_large;
 ALTER TABLE ingest_callbackrejection
     DROP COLUMN discarded_at, DROP COLUMN discard_reason;
 ALTER TABLE ingest_callbackbody DROP COLUMN signed_by;
+"""
+
+#: As `ingest_drop_bodies_before`; a month is dropped as a whole.
+READINGS = f"""
+CREATE FUNCTION ingest_drop_readings_before(day date) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+SET lock_timeout = '300ms' AS $$
+DECLARE
+    child text;
+    dropped integer := 0;
+BEGIN
+    FOR child IN
+        SELECT c.relname FROM pg_inherits i
+        JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'public.ingest_reading'::regclass
+            AND c.relname ~ '_[0-9]{{6}}$'
+            AND to_date(right(c.relname, 6), 'YYYYMM') + interval '1 month' <= day
+    LOOP
+        EXECUTE format('DROP TABLE public.%I', child);
+        dropped := dropped + 1;
+    END LOOP;
+    RETURN dropped;
+EXCEPTION WHEN lock_not_available THEN
+    RETURN 0;
+END $$;
+REVOKE ALL ON FUNCTION ingest_drop_readings_before FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ingest_drop_readings_before TO {PIPELINE_ROLE};
 """
 
 WALLS = "".join(
@@ -78,6 +129,8 @@ WALLS = "".join(
         ),
         # Ids past their retention are forgotten.
         f"GRANT DELETE ON ingest_callback TO {PIPELINE_ROLE};",
+        f"GRANT DELETE ON ingest_readingrevision TO {PIPELINE_ROLE};",
+        f"GRANT SELECT, UPDATE ON ingest_silencesweep TO {PIPELINE_ROLE};",
         f"GRANT SELECT, UPDATE ON ingest_sourceversion TO {APP_ROLE};",
         f"GRANT SELECT ON ingest_sourceversion TO {PIPELINE_ROLE};",
     )
@@ -177,6 +230,7 @@ class Migration(migrations.Migration):
                         to="ingest.callback",
                     ),
                 ),
+                ("began_at", models.DateTimeField()),
                 ("done", models.IntegerField()),
                 ("stored", models.IntegerField(default=0)),
                 ("unchanged", models.IntegerField(default=0)),
@@ -186,6 +240,9 @@ class Migration(migrations.Migration):
                 ("corrections", models.JSONField(null=True)),
             ],
             options={"db_table": "ingest_processingprogress", "managed": False},
+        ),
+        migrations.RunSQL(
+            READINGS, "DROP FUNCTION ingest_drop_readings_before(date);"
         ),
         migrations.RunSQL(WALLS, migrations.RunSQL.noop),
     ]

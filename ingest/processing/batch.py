@@ -25,6 +25,7 @@ from ingest.processing.parsing import parse_body
 from ingest.processing.partitions import ensure_months
 from ingest.processing.readings import Offer, Offers
 from ingest.processing.settling import settle
+from ingest.processing.silence import hear
 from ingest.processing.trials import MOST_LEFT, trial
 from ingest.processing.work import Claim, Outcome
 from tenants.database import pipeline
@@ -160,14 +161,15 @@ def _work(
             for reading in outcome.parsed.readings
         }
     )
-    directory = Directory(lane, _memory.channels)
+    directory = Directory(lane, _memory.channels, _memory.watched)
     directory.load(outcomes)
     offers = Offers(outcomes, directory)
     offers.collect()
     corrections = Corrections(outcomes, now)
     corrections.apply(lane, offers.insert(lane))
     mark(lane, [*_new_registers(offers, corrections), *corrections.touched])
-    result.add(outcomes, directory, settle(lane, outcomes, directory.new_devices, now))
+    told = settle(lane, outcomes, directory.new_devices, now)
+    result.add(outcomes, directory, told + hear(lane, offers, now))
 
 
 def _new_registers(

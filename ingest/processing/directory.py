@@ -69,6 +69,8 @@ class Memory:
         In a new dictionary: a batch under way in another thread goes on with its own.
         """
         self.channels: dict[Key, KnownChannel] = {}
+        #: The ids of those among them whose silence is news.
+        self.watched: set[int] = set()
         self._since = monotonic()
 
     def keep(self, fresh: dict[Key, KnownChannel]) -> None:
@@ -92,6 +94,8 @@ class Directory:
     lane: Connection[Any]
     #: What the memory held when the attempt began.
     known: dict[Key, KnownChannel]
+    #: The ids of known channels whose silence is news.
+    watched: set[int]
     fresh: dict[Key, KnownChannel] = field(default_factory=dict)
     new_devices: list[NewDevice] = field(default_factory=list)
     _wanted: dict[Key, _Wanted] = field(default_factory=dict)
@@ -184,7 +188,8 @@ class Directory:
         if not wanted:
             return
         rows = self.lane.execute(
-            """SELECT k.tenant_id, k.device, k.code, k.kind, c.id, c.unit, c.longest_s
+            """SELECT k.tenant_id, k.device, k.code, k.kind, c.id, c.unit, c.longest_s,
+                c.expected_interval_s IS NOT NULL
             FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::text[])
                 AS k (tenant_id, device_id, device, code, kind)
             JOIN ingest_channel c ON c.tenant_id = k.tenant_id
@@ -193,7 +198,9 @@ class Directory:
             _columns(wanted),
         ).fetchall()
         for row in rows:
-            self.fresh[row[0], row[1], row[2], row[3]] = KnownChannel(*row[4:])
+            self.fresh[row[0], row[1], row[2], row[3]] = KnownChannel(*row[4:7])
+            if row[7]:
+                self.watched.add(row[4])
 
     def _insert_channels(
         self, missing: dict[Key, _Wanted], devices: dict[tuple[int, str], int]

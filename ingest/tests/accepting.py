@@ -18,14 +18,16 @@ _ACCEPT = """
 WITH ledger AS (
     INSERT INTO ingest_callback
         (tenant_id, id, source_id, transaction_id, digest, received_at)
-    VALUES (%(tenant)s, %(id)s, %(source)s, %(transaction)s, %(digest)s, now())
+    VALUES (%(tenant)s, %(id)s, %(source)s, %(transaction)s, %(digest)s,
+        now() - %(ago_s)s * interval '1 second')
 ), bodies AS (
     INSERT INTO ingest_callbackbody
-        (tenant_id, callback_id, received_at, content_type, body)
-    VALUES (%(tenant)s, %(id)s, now(), %(type)s, %(body)s)
+        (tenant_id, callback_id, received_at, content_type, body, signed_by)
+    VALUES (%(tenant)s, %(id)s, now() - %(ago_s)s * interval '1 second', %(type)s,
+        %(body)s, %(signed_by)s)
 )
 INSERT INTO ingest_pendingcallback (callback_id, tenant_id, source_id, received_at)
-VALUES (%(id)s, %(tenant)s, %(source)s, now())
+VALUES (%(id)s, %(tenant)s, %(source)s, now() - %(ago_s)s * interval '1 second')
 """
 
 
@@ -55,6 +57,8 @@ class Inlet:
         device: str = "WM-1",
         content_type: str = "application/json",
         callback_id: UUID | None = None,
+        ago_s: float = 0,
+        signed_by: str | None = None,
     ) -> UUID:
         """Write a callback into the ledger and the queue; return its id."""
         body = (
@@ -74,6 +78,8 @@ class Inlet:
                     "digest": hashlib.sha256(body).digest(),
                     "type": content_type,
                     "body": body,
+                    "ago_s": ago_s,
+                    "signed_by": signed_by,
                 },
             )
         return callback_id

@@ -164,5 +164,5 @@ def test_functions_that_act_as_their_owner_look_at_temporary_tables_last() -> No
             """SELECT proname, array_to_string(proconfig, ';') FROM pg_proc
             WHERE prosecdef AND proname LIKE 'ingest%'"""
         ).fetchall()
-    assert len(paths) == 2
+    assert len(paths) == 3
     assert all("search_path=pg_catalog, public, pg_temp" in path for _, path in paths)

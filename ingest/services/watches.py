@@ -1,0 +1,134 @@
+"""What a person decides about channels whose silence is news."""
+
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import QuerySet
+
+from ingest.models import Channel, Device
+from ingest.processing.silence import DUE
+from tenants.actors import Actor
+from tenants.models import Tenant
+from tenants.problems import Problem
+from tenants.services import record_audit
+
+#: Seconds that can be expected at least (workers remember channels for ten), and at
+#: most (a year).
+LEAST_S = 60
+MOST_S = 366 * 86_400
+
+#: A channel that is silent stays so until it is heard.
+_WATCH = f"""
+INSERT INTO ingest_channelwatch (tenant_id, channel_id, due_at)
+SELECT %(tenant)s, k.channel_id, now() + %(expected_s)s * {DUE}
+FROM unnest(%(channels)s::bigint[]) AS k (channel_id) ORDER BY k.channel_id
+ON CONFLICT (tenant_id, channel_id) DO UPDATE SET due_at = excluded.due_at
+"""  # noqa: S608
+_UNWATCH = """
+DELETE FROM ingest_channelwatch
+WHERE tenant_id = %(tenant)s AND channel_id = ANY(%(channels)s::bigint[])
+"""
+
+
+class ExpectedIntervalInvalid(Problem):
+    """No channel can be expected so often, or so rarely."""
+
+    code = "expected_interval_invalid"
+    title = "The interval cannot be expected"
+
+
+@transaction.atomic
+def watch_channel(
+    *, tenant: Tenant, actor: Actor, channel: Channel, expected_interval_s: int | None
+) -> int:
+    """
+    Say within which time the channel's next reading is expected; None: at any time.
+
+    It is due that long from now, and a twentieth. Returns the channels changed.
+    Raises: ExpectedIntervalInvalid.
+    """
+    one = Channel.objects.filter(tenant=tenant, pk=channel.pk)
+    about = {"channel": channel.code, "kind": channel.kind}
+    subject = channel.device.name
+    return _expect(tenant, actor, one, expected_interval_s, (subject, about))
+
+
+@transaction.atomic
+def watch_device(
+    *, tenant: Tenant, actor: Actor, device: Device, expected_interval_s: int | None
+) -> int:
+    """
+    Say it of all channels that the device has now; return how many changed.
+
+    Raises: ExpectedIntervalInvalid.
+    """
+    its = Channel.objects.filter(tenant=tenant, device=device)
+    return _expect(tenant, actor, its, expected_interval_s, (device.name, {}))
+
+
+@transaction.atomic
+def watch_matching(
+    *,
+    tenant: Tenant,
+    actor: Actor,
+    device_prefix: str,
+    commodity: str,
+    expected_interval_s: int | None,
+) -> int:
+    """
+    Say it of every channel of devices that are named so; return how many changed.
+
+    An empty prefix or commodity means any.
+    Raises: ExpectedIntervalInvalid.
+    """
+    matching = Channel.objects.filter(tenant=tenant)
+    if device_prefix:
+        matching = matching.filter(device__name__startswith=device_prefix)
+    if commodity:
+        matching = matching.filter(commodity=commodity)
+    about = {"commodity": commodity}
+    return _expect(
+        tenant, actor, matching, expected_interval_s, (f"{device_prefix}*", about)
+    )
+
+
+def _expect(
+    tenant: Tenant,
+    actor: Actor,
+    channels: QuerySet[Channel],
+    expected_s: int | None,
+    audit: tuple[str, dict[str, Any]],
+) -> int:
+    _check(expected_s)
+    # Workers lock channels in this order too.
+    held = channels.select_for_update(of=("self",)).order_by("tenant_id", "pk")
+    ids = [
+        pk
+        for pk, before in held.values_list("pk", "expected_interval_s")
+        if before != expected_s
+    ]
+    if not ids:
+        return 0
+    Channel.objects.filter(tenant=tenant, pk__in=ids).update(
+        expected_interval_s=expected_s
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _UNWATCH if expected_s is None else _WATCH,
+            {"tenant": tenant.pk, "channels": ids, "expected_s": expected_s},
+        )
+    subject, about = audit
+    record_audit(
+        actor=actor,
+        action="channel.watched" if expected_s else "channel.unwatched",
+        subject=subject,
+        detail={**about, "channels": len(ids), "expected_interval_s": expected_s},
+    )
+    return len(ids)
+
+
+def _check(expected_s: int | None) -> None:
+    if expected_s is not None and not LEAST_S <= expected_s <= MOST_S:
+        raise ExpectedIntervalInvalid(
+            f"expected_interval_s: from {LEAST_S} to {MOST_S:,} seconds, or null."
+        )
