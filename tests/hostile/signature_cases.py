@@ -205,6 +205,7 @@ def _twice(name: str) -> Standard:
     )
 
 
+_ARABIC = {ord("0") + n: chr(0x0660 + n) for n in range(10)}
 _JUNK = "v1," + "A" * 43 + "="
 
 STANDARD: list[Standard] = [
@@ -301,5 +302,3 @@ STANDARD: list[Standard] = [
         lambda r: [(f"svix-{name[8:]}", value) for name, value in r.headers()],
     ),
 ]
-
-_ARABIC = {ord("0") + n: chr(0x0660 + n) for n in range(10)}
