@@ -10,17 +10,16 @@ from typing import Any
 
 import psutil
 from rich.console import Console
-from rich.table import Table
 
-from bench import runs
+from bench import report, runs, variants
 from tests.processes import Platform, running
 
 RESULTS = Path(__file__).resolve().parent / "results" / "latest.json"
 #: The sustained run's rate, as a share of what went through as fast as it goes.
 SUSTAINED_SHARE = 0.8
 CALM_SHARE = 0.5
-#: The table's columns of CPU time.
-_KINDS = ("listener", "postgres", "worker", "load", "all")
+#: Callbacks a second between two steps of the climb.
+KNEE_STEP = 500.0
 
 
 def main() -> None:
@@ -32,8 +31,13 @@ def main() -> None:
     )
     with running(workers=arguments.workers, listeners=arguments.listeners) as platform:
         result = _measure(platform, arguments, console)
-    console.print(_table(result["runs"]))
-    console.print(_verdict(result))
+    if not arguments.speed_only:
+        console.print("TLS 1.3 and HTTP/2, and clear text by the same client …")
+        result["tls"] = variants.tls(arguments.short)
+    console.print(report.table(result["runs"]))
+    if result["knee"]:
+        console.print(report.steps(result["knee"]))
+    console.print(report.verdict(result))
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(result, indent=2) + "\n")
     console.print(f"Written to {RESULTS}.")
@@ -47,6 +51,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--listeners", type=int, default=1)
     parser.add_argument("--connections", type=int, default=192)
+    parser.add_argument(
+        "--speed-only", action="store_true", help="no other bodies, no TLS, no endpoint"
+    )
+    parser.add_argument(
+        "--knee", type=float, default=0, help="raise the load from this rate by 500/s"
+    )
     return parser.parse_args()
 
 
@@ -65,10 +75,22 @@ def _measure(
     fastest = measured["end to end"] = runs.end_to_end(bench, short)
     rate = arguments.rate or round(fastest["processed_per_second"] * SUSTAINED_SHARE)
     console.print(f"Sustained, {rate:.0f}/s for {arguments.seconds:.0f} s …")
-    measured["sustained"] = runs.end_to_end(bench, arguments.seconds, rate)
+    measured["sustained"] = runs.end_to_end(bench, arguments.seconds, rate=rate)
     console.print("Calm …")
-    measured["calm"] = runs.end_to_end(bench, short, round(rate * CALM_SHARE))
+    calm = round(rate * CALM_SHARE)
+    measured["calm"] = runs.end_to_end(bench, short, rate=calm)
+    if not arguments.speed_only:
+        console.print("An endpoint that asked for everything …")
+        measured["subscribed"] = variants.subscribed(bench, short, calm)
+        console.print("Bodies of 2 KiB, and of 100,000 readings …")
+        measured["medium"] = variants.medium(bench, short)
+        measured["large"] = variants.large(bench)
+    steps = []
+    if arguments.knee:
+        console.print("Raising the load until it breaks …")
+        steps = variants.knee(bench, short, arguments.knee, KNEE_STEP)
     return {
+        "knee": steps,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": _machine(platform),
         "arguments": vars(arguments),
@@ -99,50 +121,6 @@ def _machine(platform: Platform) -> dict[str, Any]:
         "fsync": fsync,
         "load_average_at_end": os.getloadavg(),
     }
-
-
-def _table(measured: dict[str, Any]) -> Table:
-    table = Table(
-        title="callbacks of about 360 bytes with 4 readings",
-        caption="CPU in microseconds a callback, all processes of a kind",
-    )
-    table.add_column("run")
-    for name in ("accepted/s", "done/s", "p50 ms", "p99 ms", "not 202", *_KINDS):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name, run in measured.items():
-        other = sum(count for word, count in run["replies"].items() if word != "202")
-        table.add_row(
-            name,
-            _number(run["per_second"]),
-            _number(run.get("processed_per_second")),
-            f"{run['p50_ms']:.1f}",
-            f"{run['p99_ms']:.0f}",
-            f"{other}",
-            *(_number(run["cpu_us"].get(kind)) for kind in _KINDS),
-        )
-    return table
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.0f}"
-
-
-def _verdict(result: dict[str, Any]) -> str:
-    accept, sustained = (result["runs"][k] for k in ("accept only", "sustained"))
-    flat = "flat" if sustained["backlog_is_flat"] else "GROWING"
-    ratios = result["ratio_to_baseline"]
-    stored = result["stored"]
-    cost = accept["backlog_cpu_us"]
-    return (
-        f"Accept only is {ratios['accept only']} times the baseline (of its CPU: a "
-        f"{result['cpu_ratio_to_baseline']['accept only']}th), sustained "
-        f"{ratios['sustained']} times. A backlog is worked off at "
-        f"{accept['backlog_worked_off_per_second']:,.0f}/s (worker "
-        f"{cost['worker']:.0f}, Postgres {cost['postgres']:.0f} µs). Backlog while "
-        f"sustained: {flat}, at most {max(sustained['backlog'], default=0)}. "
-        f"Of {stored['callbacks']:,} callbacks {stored['processed']:,} are processed; "
-        f"{stored['readings_stored']:,} readings."
-    )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ that stalls cannot hide it. `python -m bench.load '{json}'` prints one JSON obje
 """
 
 import asyncio
-import hmac
 import json
 import resource
 import sys
@@ -15,21 +14,20 @@ import time
 from array import array
 from collections import Counter, deque
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import cast
 from urllib.parse import urlsplit
 
 import uvloop
 
-VERSION = "1"
+from bench.bodies import SHAPES, Bodies, Requests
+
+VERSION = "2"
 #: Seconds after the load's end in which answers still count.
 DRAIN_S = 10.0
 _TICK_S = 0.001
-_EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 _END_OF_HEAD = b"\r\n\r\n"
 _LENGTH = b"content-length:"
-_VARIANTS = 16
 
 
 @dataclass(frozen=True)
@@ -46,6 +44,10 @@ class Plan:
     #: The number of the first callback: which device, which hour.
     first: int = 0
     devices: int = 1000
+    #: A name in `bench.bodies.SHAPES`.
+    shape: str = "small"
+    #: Callbacks at most; 0: as many as the time allows.
+    limit: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,70 +68,15 @@ class Result:
     timeline: list[int]
 
 
-class Requests:
-    """Unique signed requests of about 360 body bytes with four readings."""
-
-    def __init__(self, plan: Plan) -> None:
-        target = urlsplit(plan.url)
-        self._key = plan.secret.encode()
-        self._run = plan.run.encode()
-        self._devices = plan.devices
-        self._number = plan.first
-        self._readings: list[bytes] = []
-        self._hour = -1
-        self._head = (
-            f"POST {target.path} HTTP/1.1\r\nHost: {target.netloc}\r\n"
-            "Content-Type: application/json\r\n"
-        ).encode()
-
-    def next(self) -> bytes:
-        """Return the next request: the next device's, and after all the next hour's."""
-        number, self._number = self._number, self._number + 1
-        hour, device = divmod(number, self._devices)
-        if hour != self._hour:
-            self._hour, self._readings = hour, _hour_of_readings(hour)
-        body = b'{"transaction_id":"%s-%09d","device":"BM-%05d","readings":%s}' % (
-            self._run,
-            number,
-            device,
-            self._readings[device % _VARIANTS],
-        )
-        signature = hmac.digest(self._key, body, "sha256").hex().encode()
-        return b"%sContent-Length: %d\r\nX-Hub-Signature-256: sha256=%s\r\n\r\n%s" % (
-            self._head,
-            len(body),
-            signature,
-            body,
-        )
-
-
-def _hour_of_readings(hour: int) -> list[bytes]:
-    start_at = _EPOCH + timedelta(hours=hour)
-    return [
-        json.dumps(
-            [
-                {
-                    "at": (start_at + timedelta(minutes=15 * quarter)).strftime(
-                        "%Y-%m-%dT%H:%M:%SZ"
-                    ),
-                    "duration_s": 900,
-                    "value": f"0.{(hour * 37 + variant * 611 + quarter) % 9973:04}",
-                    "unit": "kWh",
-                }
-                for quarter in range(4)
-            ],
-            separators=(",", ":"),
-        ).encode()
-        for variant in range(_VARIANTS)
-    ]
-
-
 class Load:
     """One run: its connections, what is due, and what was measured."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.requests = Requests(plan)
+        bodies = Bodies(
+            SHAPES[plan.shape], run=plan.run, devices=plan.devices, first=plan.first
+        )
+        self.requests = Requests(plan.url, plan.secret, bodies)
         self.idle: list[Connection] = []
         self.due: deque[float] = deque()
         self.sent = 0
@@ -155,7 +102,7 @@ class Load:
         if self.plan.rate:
             await self._open_loop()
         else:
-            while self.idle:
+            while self.idle and self._has_more():
                 self.idle.pop().post(time.perf_counter())
         await self._drain()
         return self._result()
@@ -175,11 +122,14 @@ class Load:
 
     async def _drain(self) -> None:
         give_up_s = self.ends_s + DRAIN_S
-        while (now_s := time.perf_counter()) < self.ends_s or (
-            (self.busy or self.due) and now_s < give_up_s
+        while (self._has_more() and time.perf_counter() < self.ends_s) or (
+            (self.busy or self.due) and time.perf_counter() < give_up_s
         ):
             await asyncio.sleep(0.02)
         self.replies["broken"] += self.busy
+
+    def _has_more(self) -> bool:
+        return not self.plan.limit or self.sent < self.plan.limit
 
     def answered(self, connection: "Connection", status: str) -> None:
         """Take an answer; let the connection go on."""
@@ -192,7 +142,7 @@ class Load:
             self.timeline[int(now_s - self.started_s)] += 1
         if self.due:
             connection.post(self.due.popleft())
-        elif not self.plan.rate and now_s < self.ends_s:
+        elif not self.plan.rate and now_s < self.ends_s and self._has_more():
             connection.post(now_s)
         else:
             self.idle.append(connection)

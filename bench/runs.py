@@ -43,31 +43,35 @@ class Bench:
     connections: int
     _first: int = field(default=0)
 
-    def load(
-        self, *, seconds: float, rate: float = 0.0, url: str = "", secret: str = ""
-    ) -> dict[str, Any]:
-        """Run the load generator in a process of its own."""
-        plan = {
-            "url": url or self.source.url,
-            "secret": secret or self.source.secret,
+    def load(self, *, seconds: float, **plan: Any) -> dict[str, Any]:
+        """Run the load generator in a process of its own; `plan`: see bench.load."""
+        full = {
+            "url": self.source.url,
+            "secret": self.source.secret,
             "run": f"bench-{secrets.token_hex(4)}",
             "seconds": seconds,
-            "rate": rate,
             "connections": self.connections,
             "first": self._first,
+            **plan,
         }
-        done = subprocess.run(  # noqa: S603 (own module)
-            [sys.executable, "-m", "bench.load", json.dumps(plan)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=seconds + 60,
-        )
-        result: dict[str, Any] = json.loads(done.stdout)
+        result = generate("bench.load", full)
         # The next run begins with an hour that no device has reported yet.
         self._first += result["sent"] // 1000 * 1000 + 1000
         return result
+
+
+def generate(module: str, plan: dict[str, Any]) -> dict[str, Any]:
+    """Run a load generator's plan; return its result."""
+    done = subprocess.run(  # noqa: S603 (own module)
+        [sys.executable, "-m", module, json.dumps(plan)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=plan["seconds"] + 60,
+    )
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
 
 
 def baseline(bench: Bench, seconds: float) -> dict[str, Any]:
@@ -82,18 +86,18 @@ def baseline(bench: Bench, seconds: float) -> dict[str, Any]:
         )
         before = kinds.read()
         result = bench.load(seconds=seconds, url=url, secret=secret)
-        return _with_costs(result, before, kinds.read())
+        return with_costs(result, before, kinds.read())
 
 
-def accept_only(bench: Bench, seconds: float) -> dict[str, Any]:
+def accept_only(bench: Bench, seconds: float, **plan: Any) -> dict[str, Any]:
     """Measure the listener with its workers frozen, then the workers alone."""
     platform = bench.platform
     kinds = measure.kinds(platform.pids())
     workers = kinds.pids["worker"]
-    with _frozen(workers):
+    with frozen(workers):
         before = kinds.read()
-        result = bench.load(seconds=seconds)
-        result = _with_costs(result, before, kinds.read())
+        result = bench.load(seconds=seconds, **plan)
+        result = with_costs(result, before, kinds.read())
     accepted = result["replies"].get("202", 0)
     before = kinds.read()
     url = platform.database_url
@@ -106,24 +110,25 @@ def accept_only(bench: Bench, seconds: float) -> dict[str, Any]:
     return result
 
 
-def end_to_end(bench: Bench, seconds: float, rate: float = 0.0) -> dict[str, Any]:
+def end_to_end(bench: Bench, seconds: float, **plan: Any) -> dict[str, Any]:
     """Measure accepting while the workers turn what came into readings and usage."""
     platform = bench.platform
     kinds = measure.kinds(platform.pids())
     before = kinds.read()
     with measure.Backlog(platform.database_url) as backlog:
         started_s = time.monotonic()
-        result = bench.load(seconds=seconds, rate=rate)
+        result = bench.load(seconds=seconds, **plan)
         behind = backlog.samples[-1] if backlog.samples else 0
         during = list(backlog.samples)
         measure.drain_s(platform.database_url, timeout_s=DRAIN_TIMEOUT_S)
         total_s = time.monotonic() - started_s
     accepted = result["replies"].get("202", 0)
-    result = _with_costs(result, before, kinds.read())
+    result = with_costs(result, before, kinds.read())
     result["processed_per_second"] = round(accepted / max(total_s, 0.001), 1)
     if behind <= result["per_second"] * _FLAT_S:
         done = max(accepted - behind, 0)
         result["processed_per_second"] = round(done / result["seconds"], 1)
+    result["drained_after_s"] = round(total_s, 2)
     result["backlog"] = during
     result["backlog_is_flat"] = _is_flat(during, result["per_second"])
     return result
@@ -150,9 +155,10 @@ def _is_flat(samples: Sequence[int], per_second: float) -> bool:
     return bool(last) and sum(last) / len(last) <= per_second * _FLAT_S
 
 
-def _with_costs(
+def with_costs(
     result: dict[str, Any], before: dict[str, float], after: dict[str, float]
 ) -> dict[str, Any]:
+    """Add the CPU time by kind, in microseconds a callback."""
     count = result["replies"].get("202", 0)
     costs = measure.spent_us(before, after, count)
     costs["load"] = round(result["cpu_s"] / max(count, 1) * 1e6, 1)
@@ -165,7 +171,8 @@ def _waiting(connection: psycopg.Connection[tuple[Any, ...]]) -> int:
 
 
 @contextmanager
-def _frozen(pids: Sequence[int]) -> Generator[None]:
+def frozen(pids: Sequence[int]) -> Generator[None]:
+    """Freeze processes and their descendants for the length of the block."""
     processes = [process for pid in pids for process in tree(pid)]
     for process in processes:
         process.suspend()
