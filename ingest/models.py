@@ -194,6 +194,8 @@ class PendingCallback(models.Model):
     tenant = models.ForeignKey(Tenant, models.DO_NOTHING, related_name="+")
     source = models.ForeignKey(Source, models.DO_NOTHING, related_name="+")
     received_at = models.DateTimeField()
+    #: Done in chunks, apart from the small ones; a worker finds out which is.
+    is_large = models.BooleanField(default=False)
 
     class Meta:
         managed = False
@@ -233,7 +235,9 @@ class ProcessingProgress(models.Model):
         Callback, models.DO_NOTHING, primary_key=True, related_name="+"
     )
     tenant = models.ForeignKey(Tenant, models.DO_NOTHING, related_name="+")
-    #: Readings whose transactions are committed, of the body's order.
+    #: The first chunk's transaction: the clock that all its readings are judged by.
+    began_at = models.DateTimeField()
+    #: How many of the parsed readings are done, in the body's order.
     done = models.IntegerField()
     stored = models.IntegerField(default=0)
     unchanged = models.IntegerField(default=0)

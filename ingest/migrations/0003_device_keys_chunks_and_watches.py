@@ -129,7 +129,6 @@ WALLS = "".join(
         ),
         # Ids past their retention are forgotten.
         f"GRANT DELETE ON ingest_callback TO {PIPELINE_ROLE};",
-        f"GRANT DELETE ON ingest_readingrevision TO {PIPELINE_ROLE};",
         f"GRANT SELECT, UPDATE ON ingest_silencesweep TO {PIPELINE_ROLE};",
         f"GRANT SELECT, UPDATE ON ingest_sourceversion TO {APP_ROLE};",
         f"GRANT SELECT ON ingest_sourceversion TO {PIPELINE_ROLE};",

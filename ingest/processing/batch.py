@@ -1,6 +1,10 @@
 """
 One batch: a transaction that takes callbacks from the queue and settles them.
 
+Small callbacks come together; a chunk of one large callback follows in a transaction
+of its own, so that neither kind holds the other up.
+
+
 A callback that makes the code raise does not hold up the others: the batch is rolled
 back to its beginning and done one by one, and the culprit is set aside, visibly.
 One that kills its worker is found by what the worker leaves (`trials`).
@@ -8,7 +12,7 @@ Source: docs/explanation/usage.md
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -17,13 +21,15 @@ import psycopg
 from psycopg import Connection, errors
 
 from ingest.formats.parsed import Parsed
-from ingest.processing.claims import claim, release
+from ingest.processing.chunks import conclude, next_chunk, sum_up
+from ingest.processing.claims import claim, claim_large, release
 from ingest.processing.corrections import Corrections
 from ingest.processing.directory import ChannelChanged, Directory, Memory
+from ingest.processing.kept import Kept
 from ingest.processing.marks import mark
 from ingest.processing.parsing import parse_body
 from ingest.processing.partitions import ensure_months
-from ingest.processing.readings import Offer, Offers
+from ingest.processing.readings import Offer, Offers, keep_signed
 from ingest.processing.settling import settle
 from ingest.processing.silence import hear
 from ingest.processing.trials import MOST_LEFT, trial
@@ -48,6 +54,8 @@ _OWN_FAULT = (errors.ProgramLimitExceeded,)
 
 #: The channels that this process knows.
 _memory = Memory()
+#: The large bodies that this process has parsed and goes on with.
+_kept = Kept()
 
 
 @dataclass(slots=True)
@@ -74,32 +82,40 @@ class BatchResult:
 
 def process_batch(limit: int) -> BatchResult:
     """
-    Settle up to `limit` of the oldest callbacks, in one transaction.
+    Settle up to `limit` of the oldest callbacks, then a chunk of a large one.
 
     Returns: with `callbacks` 0 when no other worker's callback is left.
-    Raises: psycopg.OperationalError, ChannelChanged: nothing was done; try later.
+    Raises: psycopg.OperationalError, ChannelChanged: try later; what was undone
+        is in the queue.
     """
     result = BatchResult()
     _memory.refresh()
-    try:
-        with pipeline() as lane:
-            claims = claim(lane, limit)
-            if claims:
-                result.callbacks = len(claims)
-                with trial(lane, [one.id for one in claims]):
-                    _settle_all(lane, claims, result)
-                    release(lane, claims)
-    except BaseException:
-        _memory.forget()
-        raise
-    result.remember()
+    _transact(lambda lane, _: claim(lane, limit), result)
+    _transact(lambda lane, now: claim_large(lane, now, _kept), result)
     return result
 
 
-def _settle_all(
-    lane: Connection[Any], claims: Sequence[Claim], result: BatchResult
+def _transact(
+    take: Callable[[Connection[Any], datetime], Sequence[Claim]], result: BatchResult
 ) -> None:
-    now = _clock(lane)
+    """Take callbacks and work on them; all of it, or nothing."""
+    try:
+        with pipeline() as lane:
+            now = _clock(lane)
+            claims = take(lane, now)
+            if claims:
+                with trial(lane, [one.id for one in claims]):
+                    _settle_all(lane, claims, now, result)
+    except BaseException:
+        _memory.forget()
+        raise
+    result.callbacks += len(claims)
+    result.remember()
+
+
+def _settle_all(
+    lane: Connection[Any], claims: Sequence[Claim], now: datetime, result: BatchResult
+) -> None:
     if claims[0].workers_lost >= MOST_LEFT:
         _set_aside(lane, claims[0], now, result, "WorkerLost")
         return
@@ -132,10 +148,21 @@ def _settle_one(
 def _set_aside(
     lane: Connection[Any], one: Claim, now: datetime, result: BatchResult, detail: str
 ) -> None:
+    """Settle a callback as failed; what its earlier chunks stored is counted."""
     log.error("Callback %s is set aside: %s", one.id, detail)
-    parsed = Parsed()
-    parsed.refuse(None, "processing_failed", detail)
-    result.deliveries += settle(lane, [Outcome(one, parsed)], [], now)
+    failed = Parsed()
+    failed.refuse(None, "processing_failed", detail)
+    outcome = Outcome(one, failed)
+    if one.progress is not None:
+        outcome = sum_up(lane, one, one.progress, failed)
+    result.deliveries += settle(lane, [outcome], [], now)
+    _finish(lane, [one])
+
+
+def _finish(lane: Connection[Any], claims: Sequence[Claim]) -> None:
+    release(lane, claims)
+    for one in claims:
+        _kept.forget(one.id)
 
 
 def _is_passing(error: Exception) -> bool:
@@ -151,9 +178,7 @@ def _clock(lane: Connection[Any]) -> datetime:
 def _work(
     lane: Connection[Any], claims: Sequence[Claim], now: datetime, result: BatchResult
 ) -> None:
-    outcomes = [
-        Outcome(one, parse_body(one.content_type, one.body, now=now)) for one in claims
-    ]
+    outcomes = [_outcome(one, now) for one in claims]
     ensure_months(
         {
             (reading[4].year, reading[4].month)
@@ -168,8 +193,31 @@ def _work(
     corrections = Corrections(outcomes, now)
     corrections.apply(lane, offers.insert(lane))
     mark(lane, [*_new_registers(offers, corrections), *corrections.touched])
-    told = settle(lane, outcomes, directory.new_devices, now)
-    result.add(outcomes, directory, told + hear(lane, offers, now))
+    told = hear(lane, offers, now)
+    done = [one for one in (conclude(lane, each) for each in outcomes) if one]
+    told += settle(lane, done, directory.new_devices, now)
+    result.add(outcomes, directory, told)
+    _finish(lane, [one.claim for one in done])
+
+
+def _outcome(one: Claim, now: datetime) -> Outcome:
+    """Return the readings to be stored now: all of a small one, or the next chunk."""
+    if one.progress is None:
+        return Outcome(one, _parse(one, now))
+    whole = one.whole
+    if whole is None:
+        whole = _parse(one, one.progress.began_at)
+        _kept.keep(one.id, one.progress.began_at, whole)
+    return next_chunk(one, whole, one.progress)
+
+
+def _parse(one: Claim, now: datetime) -> Parsed:
+    parsed = parse_body(
+        one.content_type, one.body, now=now, received_at=one.received_at
+    )
+    if one.signed_by is not None:
+        keep_signed(parsed, one.signed_by)
+    return parsed
 
 
 def _new_registers(

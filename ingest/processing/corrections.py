@@ -16,14 +16,12 @@ from uuid import UUID
 
 from psycopg import Connection
 
+from ingest.processing.progress import MOST_LISTED
 from ingest.processing.readings import Offer
 from ingest.processing.work import Outcome
 from ingest.receipts import instant
 from ingest.units import plain
 from tenants.identifiers import created_at
-
-#: Corrections that one message lists at most; all are counted.
-MOST_LISTED = 100
 
 _Key = tuple[int, int, datetime]
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from psycopg import Connection
 
-from ingest.formats.parsed import ParsedReading
+from ingest.formats.parsed import Parsed, ParsedReading
 from ingest.processing.directory import ChannelId, Directory, KnownChannel
 from ingest.processing.work import Outcome
 from ingest.units import to_stored, unit_of
@@ -16,6 +16,7 @@ from ingest.units import to_stored, unit_of
 _MISMATCH = "unit: another dimension than the channel's stored unit."
 _UNIT_MISSING = "unit: the channel has none yet."
 _UNKNOWN_DEVICE = "device: not known to this platform, or quarantined."
+_NOT_SIGNED = "device: another than the one whose key signed the body."
 
 #: Offers every reading, the first of equal keys alone, and marks the local days that
 #: the new intervals touch. Returns the places of those that were not new. Sorted, so
@@ -146,6 +147,15 @@ class Offers:
         for offer in left:
             self.outcomes[offer.owner - 1].stored -= 1
         return left
+
+
+def keep_signed(parsed: Parsed, device: str) -> None:
+    """Refuse the readings of every device but the one that signed."""
+    others = [reading[0] for reading in parsed.readings if reading[1] != device]
+    for index in others:
+        parsed.refuse(index, "device_not_signed", _NOT_SIGNED)
+    if others:
+        parsed.readings[:] = [one for one in parsed.readings if one[1] == device]
 
 
 def _array(values: Iterable[Any]) -> str:

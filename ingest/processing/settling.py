@@ -39,8 +39,9 @@ def settle(
 ) -> int:
     """Write what became of the callbacks and tell who asked; return the deliveries."""
     rows = [(outcome, outcome.ledger_row(now)) for outcome in outcomes]
-    _write_ledger(lane, rows, now)
-    _write_rejections(lane, rows)
+    if rows:
+        _write_ledger(lane, rows, now)
+        _write_rejections(lane, rows)
     events = [_outcome_event(outcome, row, now) for outcome, row in rows]
     events += [_correction_event(*pair, now) for pair in rows if pair[0].corrections]
     events += [_device_event(device, now) for device in devices]

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from ingest.formats.parsed import Parsed, ReadingError
 from ingest.models import CallbackState
+from ingest.processing.progress import Progress
 from ingest.receipts import Counts, LedgerRow
 
 
@@ -22,10 +23,16 @@ class Claim(NamedTuple):
     #: Whether its source registers devices that it has not seen before.
     registers_devices: bool
     content_type: str
-    #: None: retention dropped it.
+    #: None: retention dropped it, or `whole` is there instead.
     body: bytes | None
+    #: The device whose own key signed it; None: the source's key did.
+    signed_by: str | None = None
     #: How many workers were lost while they worked on it alone.
     workers_lost: int = 0
+    #: How far a large one has come; None: it is small, and done at once.
+    progress: Progress | None = None
+    #: The body of a large one, when this worker parsed it before.
+    whole: Parsed | None = None
 
 
 @dataclass(slots=True)
