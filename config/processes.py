@@ -3,11 +3,13 @@
 import sys
 from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from signal import SIGINT, SIGTERM
 from ssl import CERT_NONE, create_default_context
 
 from django.conf import settings
 
 from config.supervisor import Service
+from ingest.listener import STOP_TIMEOUT_S
 from ingest.listener import command as listener_command
 
 MANAGE = [sys.executable, str(settings.BASE_DIR / "manage.py")]
@@ -24,6 +26,9 @@ def listener(count: int) -> Service:
         is_ready=_answers(
             settings.LISTENER_PORT, "/readyz", tls=bool(settings.TLS_CERT)
         ),
+        stop_signal=SIGINT,
+        drain_signal=SIGTERM,
+        stop_timeout_s=settings.DRAIN_S + STOP_TIMEOUT_S + 5,
     )
 
 

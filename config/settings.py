@@ -46,11 +46,17 @@ LISTENER_QUEUE_LENGTH = env.integer("GRIDHOOK_QUEUE_LENGTH", 4096)
 LISTENER_BATCH_SIZE = env.integer("GRIDHOOK_BATCH_SIZE", 256)
 #: Seconds that a device waits at most before it is told 503.
 LISTENER_DEADLINE_S = env.integer("GRIDHOOK_LISTENER_DEADLINE_S", 4)
+#: Seconds for which a listener that was told to end says so and still serves.
+DRAIN_S = env.integer("GRIDHOOK_DRAIN_S", 5)
 #: Serve although a crash of Postgres could lose what was acknowledged: for the test
 #: that shows it does.
 ALLOW_UNSAFE_COMMIT = env.text("GRIDHOOK_ALLOW_UNSAFE_COMMIT") == "1"
 PROCESSING_BATCH_SIZE = env.integer("GRIDHOOK_PROCESSING_BATCH_SIZE", 500)
 BODY_RETENTION_DAYS = env.integer("GRIDHOOK_BODY_RETENTION_DAYS", 90)
+#: How long a transaction id is known.
+LEDGER_RETENTION_DAYS = env.integer("GRIDHOOK_LEDGER_RETENTION_DAYS", 400)
+#: How long readings are kept; 0: for ever.
+READING_RETENTION_MONTHS = env.integer("GRIDHOOK_READING_RETENTION_MONTHS", 0)
 
 # --- Delivery ----------------------------------------------------------------
 _SCHEDULE = "5,300,1800,7200,18000,36000,50400,72000,86400"
@@ -101,6 +107,12 @@ BROKER_URL = (
     env.text("BROKER_URL")
     or env.running_server("broker_url")
     or "redis://127.0.0.1:6379/0"
+)
+REDIS_SCHEMES = ("redis://", "rediss://", "redis+socket://", "unix://")
+#: The Redis in which all listeners count together; empty: each counts for itself.
+RATE_LIMIT_URL = env.text(
+    "GRIDHOOK_RATE_LIMIT_URL",
+    BROKER_URL if BROKER_URL.startswith(REDIS_SCHEMES) else "",
 )
 #: Seconds between the sweeps that find work whose bell was lost.
 SWEEP_INTERVAL_S = env.integer("GRIDHOOK_SWEEP_INTERVAL_S", 5)

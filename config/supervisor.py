@@ -23,7 +23,7 @@ from typing import IO
 
 import psutil
 
-#: Seconds a child has to end before it is killed.
+#: Seconds a child has to end before it is killed, unless it says otherwise.
 STOP_TIMEOUT_S = 15.0
 #: Seconds between a child's death and its next start.
 RESTART_PAUSE_S = 0.5
@@ -46,9 +46,12 @@ class Service:
     command: Sequence[str]
     is_ready: Callable[[], bool] = lambda: True
     stop_signal: signal.Signals = signal.SIGTERM
+    #: What ends it when there is time; None: the same.
+    drain_signal: signal.Signals | None = None
     user: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     ready_timeout_s: float = 60.0
+    stop_timeout_s: float = STOP_TIMEOUT_S
 
 
 def take_lock(path: Path) -> IO[str]:
@@ -126,13 +129,15 @@ class Supervisor:
         self._watchers: list[asyncio.Task[None]] = []
         self._pumps: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
+        self._is_draining = False
 
     def say(self, text: str) -> None:
         """Show what is no child's line."""
         self._screen.show(text)
 
-    def request_stop(self) -> None:
-        """Ask for an orderly end."""
+    def request_stop(self, *, drain: bool = False) -> None:
+        """Ask for an orderly end; with a drain, of each child that knows how."""
+        self._is_draining = drain
         self._stopping.set()
 
     @property
@@ -185,10 +190,11 @@ class Supervisor:
         await asyncio.to_thread(self._screen.finish)
 
     async def _end(self, service: Service, process: asyncio.subprocess.Process) -> None:
+        drain_signal = service.drain_signal if self._is_draining else None
         with contextlib.suppress(ProcessLookupError):
-            process.send_signal(service.stop_signal)
+            process.send_signal(drain_signal or service.stop_signal)
         try:
-            await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
+            await asyncio.wait_for(process.wait(), service.stop_timeout_s)
         except TimeoutError:
             self._print(service.name, "did not end in time; killed")
         _kill_group(process.pid)

@@ -1,7 +1,8 @@
 """
 The process that devices reach: verifies callbacks and makes them durable.
 
-`command` is how it is started; `core` is what it does; `rsgi` is the server's door.
+`command` is how it is started; `server` runs its processes, `rsgi` is their door;
+`core` is what they do.
 """
 
 import sys
@@ -10,8 +11,9 @@ from pathlib import Path
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-#: Connections that wait for the process to accept them.
-BACKLOG = 2048
+#: Seconds that a worker has for the requests it began: longer than the body of one may
+#: take to come, and its commit after that.
+STOP_TIMEOUT_S = 20
 
 
 def command(workers: int) -> list[str]:
@@ -21,33 +23,23 @@ def command(workers: int) -> list[str]:
     Raises: ImproperlyConfigured: the TLS key is in a form that the server cannot read.
     """
     arguments = [
-        sys.executable, "-m", "granian",
-        "--interface", "rsgi",
+        sys.executable, "-m", "ingest.listener",
         "--host", settings.BIND,
         "--port", str(settings.LISTENER_PORT),
         "--workers", str(workers),
-        "--loop", "uvloop",
-        "--no-ws",
-        "--backlog", str(BACKLOG),
-        "--backpressure", str(BACKLOG),
-        "--http1-header-read-timeout", "10000",
-        "--http2-max-headers-size", "65536",
-        "--respawn-failed-workers",
-        "--respawn-interval", "0.5",
-        "--workers-kill-timeout", "10",
-        "--log-level", "warning",
     ]  # fmt: skip
     if settings.TLS_CERT:
-        _check_key(Path(settings.TLS_KEY))
-        arguments += [
-            "--ssl-certificate", settings.TLS_CERT,
-            "--ssl-keyfile", settings.TLS_KEY,
-            "--ssl-protocol-min", "tls1.3",
-        ]  # fmt: skip
-    return [*arguments, "ingest.listener.rsgi:listener"]
+        check_key(Path(settings.TLS_KEY))
+        arguments += ["--tls-cert", settings.TLS_CERT, "--tls-key", settings.TLS_KEY]
+    return arguments
 
 
-def _check_key(path: Path) -> None:
+def check_key(path: Path) -> None:
+    """
+    Check that the server can read a TLS key.
+
+    Raises: ImproperlyConfigured: it cannot; says what to do.
+    """
     try:
         text = path.read_text(encoding="ascii", errors="replace")
     except OSError as error:

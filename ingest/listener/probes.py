@@ -2,16 +2,22 @@
 
 import asyncio
 
+from django.conf import settings
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from ingest.listener import metrics, replies
+from ingest.listener import drain, metrics, replies
+from ingest.listener.backlog import Backlog
 from ingest.listener.ledger import Ledger
 from ingest.listener.replies import Refused, Reply
 from ingest.listener.requests import Request
+from ingest.listener.siblings import Siblings
 from ingest.listener.sources import SourceDirectory
 
 #: Seconds for which the answer of `/readyz` is kept.
 READY_AGE_S = 1.0
+_READY = replies.plain(b'{"status":"ready"}')
+_NOT_READY = replies.plain(b'{"status":"not ready"}', status=503)
+_DRAINING = replies.plain(b'{"status":"draining"}', status=503)
 
 
 class Probes:
@@ -20,7 +26,18 @@ class Probes:
     def __init__(self, ledger: Ledger, sources: SourceDirectory) -> None:
         self._ledger = ledger
         self._sources = sources
+        self._backlog = Backlog()
+        folder = settings.VAR / "run" / f"listener-{settings.LISTENER_PORT}"
+        self._siblings = Siblings(folder)
         self._ready: tuple[float, bool] = (0.0, False)
+
+    def start(self) -> None:
+        """Begin to show this worker's figures to the others of its port."""
+        self._siblings.start(metrics.exposition)
+
+    async def close(self) -> None:
+        """End that."""
+        await self._siblings.close()
 
     async def answer(self, request: Request) -> Reply:
         """
@@ -35,10 +52,24 @@ class Probes:
         if request.path == "/healthz":
             return replies.plain(b'{"status":"ok"}')
         if request.path == "/metrics":
-            return replies.plain(metrics.exposition(), content_type=CONTENT_TYPE_LATEST)
-        if await self._is_ready():
-            return replies.plain(b'{"status":"ready"}')
-        return replies.plain(b'{"status":"not ready"}', status=503)
+            return await self._metrics()
+        if drain.is_on():
+            return _DRAINING
+        return _READY if await self._is_ready() else _NOT_READY
+
+    async def _metrics(self) -> Reply:
+        """Return the figures of all workers of this port, and the database's."""
+        if not self._ledger.is_away:
+            await self._backlog.refresh()
+        metrics.DRAINING.set(drain.is_on())
+        text = metrics.merged(
+            [
+                metrics.exposition(self._siblings.number),
+                *self._siblings.others(),
+                self._backlog.exposition(),
+            ]
+        )
+        return replies.plain(text, content_type=CONTENT_TYPE_LATEST)
 
     async def _is_ready(self) -> bool:
         """Tell whether a callback would be taken now."""

@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import ctypes
 import os
+import signal
 from collections.abc import AsyncIterator
+from time import monotonic, perf_counter
 from typing import Any
 
 import django
@@ -17,13 +20,21 @@ from granian.rsgi import (  # type: ignore[attr-defined]  # its own re-exports
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django.setup()
 
+from ingest.listener import drain, metrics  # noqa: E402
 from ingest.listener.core import BODY_TIMEOUT_S, Listener  # noqa: E402
+from ingest.listener.refusals import STDERR, adopt_loggers  # noqa: E402
 from ingest.listener.requests import BodyBroken  # noqa: E402
 
 #: What is still read of a body after its reply, so that the sender sees the reply
 #: and not a reset connection.
 DRAIN_BYTES = 32 * 1024 * 1024
 _BROKEN = (ProtocolClosed, ProtocolError)
+#: HTTP/2 has no such header: there the server says GOAWAY when it stops.
+_CLOSE = ("connection", "close")
+#: Seconds after SIGTERM in which the main process, which may have had it as well, says
+#: that this is a drain.
+_MOMENT_S = 0.2
+_PR_SET_PDEATHSIG = 1
 
 
 class RsgiRequest:
@@ -84,12 +95,16 @@ class RsgiListener:
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start in the worker's loop, before the first request."""
+        adopt_loggers()
+        _end_with_parent()
+        loop.add_signal_handler(signal.SIGTERM, _end_when_due, loop)
         loop.run_until_complete(self._start())
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         """End after the last request."""
         if self._listener is not None:
             loop.run_until_complete(self._listener.close())
+        STDERR.finish()
 
     async def _start(self) -> None:
         self._listener = Listener()
@@ -99,11 +114,39 @@ class RsgiListener:
         """Answer one request."""
         if self._listener is None:
             raise RuntimeError("The listener was not started.")
+        started_at = perf_counter()
         request = RsgiRequest(scope, protocol)
         reply = await self._listener.receive(request)
-        protocol.response_bytes(reply.status, reply.headers, reply.body)
+        headers = reply.headers
+        if drain.is_on() and scope.http_version.startswith("1"):
+            headers = [*headers, _CLOSE]
+        protocol.response_bytes(reply.status, headers, reply.body)
+        metrics.count_time(perf_counter() - started_at)
         if not request.is_read and request.method not in {"GET", "HEAD"}:
             await request.drain()
+
+
+def _end_with_parent() -> None:
+    """Let the kernel end this worker when the main process was killed."""
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
+    if parent != os.getppid():
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def _end_when_due(loop: asyncio.AbstractEventLoop) -> None:
+    """End by SIGTERM: when the drain is over, or at once when there is none."""
+    if drain.is_on():
+        _end_after_drain(loop)
+    else:
+        loop.call_later(_MOMENT_S, _end_after_drain, loop)
+
+
+def _end_after_drain(loop: asyncio.AbstractEventLoop) -> None:
+    # By SIGINT Granian ends a worker as soon as its requests are answered.
+    loop.call_later(
+        max(drain.ends_at() - monotonic(), 0), os.kill, os.getpid(), signal.SIGINT
+    )
 
 
 listener = RsgiListener()

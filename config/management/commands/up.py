@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -83,8 +84,12 @@ class Command(BaseCommand):
 async def _run(options: dict[str, Any]) -> None:
     supervisor = Supervisor(state=STATE)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, supervisor.request_stop)
+    # Who stops a service may have a proxy in front of it; who presses Ctrl-C waits.
+    loop.add_signal_handler(
+        signal.SIGTERM, partial(supervisor.request_stop, drain=True)
+    )
     try:
         await _start_servers(supervisor)
         await _start_platform(supervisor, options)
