@@ -9,7 +9,7 @@ from dataclasses import dataclass
 #: Nothing more is expected when a connection has said nothing for so long.
 QUIET_S = 0.5
 #: Connections that are open at once.
-_AT_ONCE = 32
+_AT_ONCE = 128
 
 
 @dataclass(frozen=True)
