@@ -27,9 +27,11 @@ def check_settings(
         _check_ports,
         _check_tls,
         _check_networks,
+        _check_rate_limits,
         _check_schedule,
         _check_lease,
         _check_bounds,
+        _check_retention,
     )
     return [message for check in checks for message in check()]
 
@@ -128,6 +130,19 @@ def _check_networks() -> list[CheckMessage]:
     return found
 
 
+def _check_rate_limits() -> list[CheckMessage]:
+    url = settings.RATE_LIMIT_URL
+    if not url or url.startswith(settings.REDIS_SCHEMES):
+        return []
+    return [
+        Error(
+            "GRIDHOOK_RATE_LIMIT_URL is no Redis.",
+            hint="Use redis://host/0, rediss://host/0 or unix:///path/of/a/socket.",
+            id="gridhook.E009",
+        )
+    ]
+
+
 def _check_schedule() -> list[CheckMessage]:
     if all(pause >= 0 for pause in settings.RETRY_SCHEDULE_S):
         return []
@@ -163,3 +178,28 @@ def _check_bounds() -> list[CheckMessage]:
             )
         ]
     return []
+
+
+def _check_retention() -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    if (
+        settings.READING_RETENTION_MONTHS < 0
+        or min(settings.BODY_RETENTION_DAYS, settings.LEDGER_RETENTION_DAYS) < 1
+    ):
+        found.append(
+            Error(
+                "A retention is below what can be kept.",
+                hint="GRIDHOOK_BODY_RETENTION_DAYS and GRIDHOOK_LEDGER_RETENTION_DAYS "
+                "are 1 or more, GRIDHOOK_READING_RETENTION_MONTHS 0 (all) or more.",
+                id="gridhook.E010",
+            )
+        )
+    if settings.LEDGER_RETENTION_DAYS < settings.BODY_RETENTION_DAYS:
+        found.append(
+            Warning(
+                "GRIDHOOK_LEDGER_RETENTION_DAYS ends before the bodies' retention.",
+                hint="A body is of no use without its id: give it as many days.",
+                id="gridhook.W003",
+            )
+        )
+    return found

@@ -8,12 +8,16 @@ from typing import Any
 import psycopg
 from celery import shared_task
 from django.conf import settings
-from django.utils import timezone
 
-from ingest.processing import silence
+from ingest.processing import retention, silence
 from ingest.processing.batch import process_batch
 from ingest.processing.directory import ChannelChanged
-from ingest.processing.partitions import drop_old_bodies, ensure_partitions
+from ingest.processing.partitions import (
+    database_clock,
+    drop_old_bodies,
+    drop_old_readings,
+    ensure_partitions,
+)
 from ingest.processing.trials import forget_old
 from ingest.services.usage import recompute
 from tenants import doorbell
@@ -24,6 +28,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds after which a task makes room for others and rings for itself.
 TURN_S = 2.0
+#: Seconds that a turn of forgetting takes: callbacks that come in go first.
+FORGET_S = 0.5
 #: Days of channels that one transaction computes.
 DAYS = 2_000
 
@@ -78,11 +84,20 @@ def find_silent(**_kwargs: Any) -> None:
 @shared_task(name="ingest.maintain_partitions")
 def maintain_partitions(**_kwargs: Any) -> None:
     """Make the partitions of the coming days and drop what is past its retention."""
-    now = timezone.now()
+    now = database_clock()
     ensure_partitions(now)
     drop_old_bodies(now)
+    drop_old_readings(now)
     forget_expired(now=now)
     forget_old()
+    doorbell.ring("ingest.forget_callbacks")
+
+
+@shared_task(name="ingest.forget_callbacks")
+def forget_callbacks(**_kwargs: Any) -> None:
+    """Forget ids that are past their retention, in short turns between other work."""
+    if not retention.forget_callbacks(now=database_clock(), seconds=FORGET_S).is_done:
+        doorbell.ring("ingest.forget_callbacks")
 
 
 def _drain(step: Callable[[], bool]) -> bool:

@@ -38,3 +38,8 @@ def parse_public_id(prefix: str, text: str) -> UUID:
 def created_at(value: UUID) -> datetime:
     """Return the moment at which a UUIDv7 was made, to the millisecond."""
     return datetime.fromtimestamp((value.int >> 80) / 1000, tz=UTC)
+
+
+def first_id(moment: datetime) -> UUID:
+    """Return the smallest UUIDv7 of a moment: where its things begin in an index."""
+    return UUID(int=max(0, round(moment.timestamp() * 1000)) << 80)

@@ -30,6 +30,7 @@ from ingest.processing.marks import mark
 from ingest.processing.parsing import parse_body
 from ingest.processing.partitions import ensure_months
 from ingest.processing.readings import Offer, Offers, keep_signed
+from ingest.processing.retention import refuse_forgotten
 from ingest.processing.settling import settle
 from ingest.processing.silence import hear
 from ingest.processing.trials import MOST_LEFT, trial
@@ -217,6 +218,7 @@ def _parse(one: Claim, now: datetime) -> Parsed:
     )
     if one.signed_by is not None:
         keep_signed(parsed, one.signed_by)
+    refuse_forgotten(parsed, now)
     return parsed
 
 

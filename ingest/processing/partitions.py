@@ -1,7 +1,7 @@
 """Partitions: months of readings, days of raw bodies."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from django.conf import settings
 
@@ -12,8 +12,21 @@ from tenants.database import pipeline
 DAYS_AHEAD = 7
 _MAKE = "SELECT ingest_make_partition(%s, %s, %s, %s)"
 
-#: Months that this process has seen or made; months of readings are never dropped.
+#: Months of readings that are kept beyond their retention: a correction of the first
+#: day that is kept still finds what was measured before it.
+SPARE_MONTHS = 1
+
+#: Months that this process has seen or made. What another process drops is asked for
+#: no more: its readings are refused since a month.
 _known_months: set[tuple[int, int]] = set()
+
+
+def database_clock() -> datetime:
+    """Return the database's time: a worker's own may be wrong by a year."""
+    with pipeline() as lane:
+        row = lane.execute("SELECT now()").fetchone()
+    now: datetime = row[0] if row else datetime.now(UTC)
+    return now
 
 
 def ensure_months(months: Iterable[tuple[int, int]]) -> None:
@@ -44,6 +57,38 @@ def ensure_partitions(now: datetime) -> None:
             start = datetime(day.year, day.month, day.day, tzinfo=UTC)
             end = start + timedelta(days=1)
             lane.execute(_MAKE, ["ingest_callbackbody", f"{day:%Y%m%d}", start, end])
+
+
+def readings_kept_from(now: datetime) -> datetime | None:
+    """Return the start of the first month whose readings are kept; None: of all."""
+    months = settings.READING_RETENTION_MONTHS
+    return _month_start(now, months) if months else None
+
+
+def drop_old_readings(now: datetime) -> int:
+    """
+    Drop the months of readings that are past their retention; return how many.
+
+    None while they are in use, as with bodies. Usage and superseded values stay.
+    """
+    months = settings.READING_RETENTION_MONTHS
+    if not months:
+        return 0
+    first_kept = _month_start(now, months + SPARE_MONTHS).date()
+    with pipeline() as lane:
+        row = lane.execute(
+            "SELECT ingest_drop_readings_before(%s)", [first_kept]
+        ).fetchone()
+    _known_months.difference_update(
+        [month for month in _known_months if date(*month, 1) < first_kept]
+    )
+    return int(row[0]) if row else 0
+
+
+def _month_start(now: datetime, months_ago: int) -> datetime:
+    today = now.astimezone(UTC)
+    months = today.year * 12 + today.month - 1 - months_ago
+    return datetime(max(months // 12, 1), months % 12 + 1, 1, tzinfo=UTC)
 
 
 def drop_old_bodies(now: datetime) -> int:

@@ -3,27 +3,38 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand
-from django.utils import timezone
 
-from ingest.processing.partitions import drop_old_bodies, ensure_partitions
+from ingest.processing.partitions import (
+    database_clock,
+    drop_old_bodies,
+    drop_old_readings,
+    ensure_partitions,
+)
+from ingest.processing.retention import forget_callbacks
 from tenants.services import forget_expired
+
+#: Seconds that forgetting ids takes at most; the workers go on with it each hour.
+FORGET_S = 10
 
 
 class Command(BaseCommand):
     """What a worker does every hour, and `manage.py up` once at its start."""
 
     help = (
-        "Make the partitions of the coming days; drop old raw bodies, old replies to "
-        "idempotency keys and ended sessions."
+        "Make the partitions of the coming days; drop old raw bodies, old readings (if "
+        "a retention is set), old ids of the ledger, old replies to idempotency keys "
+        "and ended sessions."
     )
 
     def handle(self, *_args: Any, **_options: Any) -> None:
         """Do it, and say what was dropped."""
-        now = timezone.now()
+        now = database_clock()
         ensure_partitions(now)
         dropped = drop_old_bodies(now)
+        months = drop_old_readings(now)
         forgotten = forget_expired(now=now)
+        ids = forget_callbacks(now=now, seconds=FORGET_S).callbacks
         self.stdout.write(
-            f"Partitions are ready; {dropped} days of bodies and {forgotten} kept "
-            f"replies dropped."
+            f"Partitions are ready; {dropped} days of bodies, {months} months of "
+            f"readings, {ids} transaction ids and {forgotten} kept replies dropped."
         )
