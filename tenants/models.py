@@ -100,8 +100,12 @@ class AuditEntry(models.Model):
 
     class Meta:
         verbose_name_plural = "audit trail"
-        #: The trail's page: a tenant's newest entries.
-        indexes = [models.Index(fields=["tenant", "-at"], name="audit_newest")]
+        indexes = [
+            #: The trail's page: a tenant's newest entries.
+            models.Index(fields=["tenant", "-at"], name="audit_newest"),
+            #: What was done with one thing: a callback's page.
+            models.Index(fields=["tenant", "subject"], name="audit_subject"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.action} {self.subject}"

@@ -1,6 +1,7 @@
 """Writes about tenants, people and keys; each leaves its audit entry."""
 
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -75,13 +76,27 @@ def record_audit(
     *, actor: Actor, action: str, subject: str, detail: dict[str, Any] | None = None
 ) -> None:
     """Write down a change, in the transaction that makes it. No secrets in `detail`."""
-    AuditEntry.objects.create(
-        tenant=actor.tenant,
-        actor=actor.name,
-        address=actor.address,
-        action=action,
-        subject=subject,
-        detail=detail or {},
+    record_audits(actor=actor, action=action, subjects=[subject], detail=detail)
+
+
+def record_audits(
+    *,
+    actor: Actor,
+    action: str,
+    subjects: Iterable[str],
+    detail: dict[str, Any] | None = None,
+) -> None:
+    """Write down one change of many things, an entry for each."""
+    AuditEntry.objects.bulk_create(
+        AuditEntry(
+            tenant=actor.tenant,
+            actor=actor.name,
+            address=actor.address,
+            action=action,
+            subject=subject,
+            detail=detail or {},
+        )
+        for subject in subjects
     )
 
 

@@ -15,7 +15,7 @@ from uuid import UUID
 from django.core.cache import cache
 from django.db import connection
 
-from tenants.identifiers import created_at
+from tenants.identifiers import created_at, first_id
 from tenants.models import Tenant
 
 MINUTES = 60
@@ -23,7 +23,6 @@ MINUTES = 60
 COUNT_LIMIT = 10_000
 #: Seconds that a minute's counts are kept, for each minute of its age.
 _KEPT_S_PER_MINUTE = 20
-_TIMESTAMP_SHIFT = 80
 
 # Each count is one range of a primary key (tenant_id, id).
 COUNT_BY_MINUTE = """
@@ -105,15 +104,10 @@ def _minutes(tenant: Tenant, now: datetime) -> list[Minute]:
     return [kept[keys[start]] for start in starts]
 
 
-def _first_id(moment: datetime) -> UUID:
-    """Return the smallest UUIDv7 of a moment."""
-    return UUID(int=round(moment.timestamp() * 1000) << _TIMESTAMP_SHIFT)
-
-
 def _count(tenant: Tenant, starts: Sequence[datetime]) -> list[Minute]:
     """Count by ranges of the primary keys; `processed` is what no longer waits."""
-    lows = [_first_id(start) for start in starts]
-    highs = [_first_id(start + timedelta(minutes=1)) for start in starts]
+    lows = [first_id(start) for start in starts]
+    highs = [first_id(start + timedelta(minutes=1)) for start in starts]
     values = {"tenant": tenant.pk, "lows": lows, "highs": highs}
     rows = _rows(COUNT_BY_MINUTE, values)
     return [

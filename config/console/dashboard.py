@@ -11,6 +11,7 @@ from django.utils.timesince import timesince
 from config.console.activity import COUNT_LIMIT, Activity, activity
 from ingest.models import Callback, CallbackRejection, Source
 from ingest.queries import source_url
+from ingest.queries.rejections import EVERYTHING, count_open, rejections
 from subscriptions.admin import outcome_words
 from subscriptions.models import Delivery, DeliveryStatus, Endpoint
 from tenants.actors import actor_of
@@ -35,6 +36,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "series": _series(seen, tenant),
         "failures": _failures(tenant),
         "rejections": _rejections(tenant),
+        "rejected": bounded(count_open(tenant=tenant, limit=COUNT_LIMIT)),
         "source": source,
         "source_url": source_url(source) if source else "",
         "has_endpoints": Endpoint.objects.filter(
@@ -132,8 +134,5 @@ def _failures(tenant: Tenant) -> list[dict[str, Any]]:
 
 
 def _rejections(tenant: Tenant) -> list[CallbackRejection]:
-    return list(
-        CallbackRejection.objects.filter(tenant=tenant).order_by("-callback_id")[
-            :_RECENT
-        ]
-    )
+    rows = rejections(tenant=tenant, choice=EVERYTHING)
+    return list(rows.order_by("-callback_id")[:_RECENT])

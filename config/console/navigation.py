@@ -10,8 +10,13 @@ from django.urls import reverse
 
 from billing.models import Account, Agreement, BillRun, Invoice, Tariff
 from ingest.models import Callback, CallbackRejection, Device, Source
+from ingest.queries.rejections import count_open
 from subscriptions.models import Delivery, Endpoint
+from tenants.actors import actor_of
 from tenants.models import ApiKey, AuditEntry, Membership
+
+#: Of what waits for a person, every page counts this many at most.
+_MOST_COUNTED = 1_000
 
 
 @dataclass(frozen=True)
@@ -79,12 +84,21 @@ def _may(request: HttpRequest, entry: _Entry) -> bool:
 def _item(request: HttpRequest, entry: _Entry) -> dict[str, Any]:
     meta = entry.model._meta
     link = reverse(f"admin:{meta.app_label}_{meta.model_name}_{entry.page}")
-    return {
+    item = {
         "title": entry.title,
         "icon": entry.icon,
         "link": link,
         "active": _is_active(request, link, entry),
     }
+    if entry.model is CallbackRejection and (badge := _open_rejections(request)):
+        item |= {"badge": badge, "badge_variant": "danger"}
+    return item
+
+
+def _open_rejections(request: HttpRequest) -> str:
+    """Return how many wait for a decision; empty: none."""
+    count = count_open(tenant=actor_of(request).tenant, limit=_MOST_COUNTED)
+    return f"{count}{'+' if count >= _MOST_COUNTED else ''}" if count else ""
 
 
 def _is_active(request: HttpRequest, link: str, entry: _Entry) -> bool:

@@ -1,17 +1,12 @@
-"""Sources, callbacks and devices in the console."""
+"""Sources and devices in the console."""
 
 from datetime import date
-from uuid import UUID
 
 import pytest
 from django.test import Client
 from django.urls import reverse
-from django.utils import timezone
 
 from ingest.models import (
-    Callback,
-    CallbackRejection,
-    CallbackState,
     Channel,
     Device,
     DeviceStatus,
@@ -20,9 +15,7 @@ from ingest.models import (
 from ingest.services.sources import create_source
 from tenants.actors import Actor
 from tenants.database import acting_for, pipeline
-from tenants.identifiers import new_id
-from tenants.models import AuditEntry, Role, Tenant
-from tenants.services import NewTenant
+from tenants.models import Tenant
 from tests.visitors import visitor
 
 
@@ -36,33 +29,6 @@ def source(tenant: Tenant, actor: Actor) -> Source:
     with acting_for(tenant):
         made, _ = create_source(tenant=tenant, actor=actor, name="North", scheme="hub")
     return made
-
-
-def rejected(source: Source, body: bytes | None = b"{}") -> UUID:
-    found, now = new_id(), timezone.now()
-    with pipeline() as lane:
-        lane.execute(
-            """INSERT INTO ingest_callback (tenant_id, id, source_id, transaction_id,
-                digest, received_at, state) VALUES (%s, %s, %s, %s, 'x', %s, 3)""",
-            [source.tenant_id, found, source.pk, f"north/{found}", now],
-        )
-        if body is not None:
-            lane.execute(
-                "INSERT INTO ingest_callbackbody VALUES (%s, %s, %s, 'x', %s)",
-                [source.tenant_id, found, now, body],
-            )
-        lane.execute(
-            """INSERT INTO ingest_callbackrejection (tenant_id, callback_id, code,
-                detail) VALUES (%s, %s, 'unit_unknown', 'furlong')""",
-            [source.tenant_id, found],
-        )
-    return found
-
-
-def state(tenant: Tenant, callback_id: UUID) -> CallbackState:
-    with acting_for(tenant):
-        found = Callback.objects.get(tenant=tenant, pk=callback_id)
-    return CallbackState(found.state)
 
 
 def test_a_new_source_shows_url_secret_and_example_once(
@@ -109,74 +75,6 @@ def test_a_source_is_turned_off_and_on_and_changed(
     with acting_for(tenant):
         source.refresh_from_db()
     assert (source.name, source.rate_limit_per_s) == ("South", 9)
-
-
-def test_a_callback_is_found_by_transaction_id_and_by_receipt(
-    browser: Client, source: Source
-) -> None:
-    wanted, other = rejected(source), rejected(source)
-    listing = reverse("admin:ingest_callback_changelist")
-    for term in (f"north/{wanted}", f"rcp_{wanted.hex}"):
-        shown = browser.get(listing, {"q": term}).content.decode()
-        assert f"north/{wanted}" in shown
-        assert f"north/{other}" not in shown
-
-
-def test_a_long_body_is_shown_in_part(browser: Client, source: Source) -> None:
-    found = rejected(source, b"x" * 20_000)
-    page = browser.get(reverse("admin:ingest_callback_change", args=[found]))
-    shown = page.content.decode()
-    assert "x" * 16_384 in shown
-    assert "x" * 16_385 not in shown
-
-
-def test_rejected_callbacks_are_processed_again_one_and_all(
-    browser: Client, tenant: Tenant, source: Source
-) -> None:
-    first, second, third = (rejected(source) for _ in range(3))
-    browser.post(
-        reverse("admin:ingest_callbackrejection_do", args=[first, "reprocess"])
-    )
-    assert state(tenant, first) == CallbackState.ACCEPTED
-    assert state(tenant, second) == CallbackState.REJECTED
-    browser.post(reverse("admin:ingest_callbackrejection_reprocess_all"))
-    assert state(tenant, second) == state(tenant, third) == CallbackState.ACCEPTED
-
-
-def test_a_body_that_is_gone_is_a_message_and_changes_nothing(
-    browser: Client, tenant: Tenant, source: Source
-) -> None:
-    kept, gone = rejected(source), rejected(source, None)
-    reply = browser.post(
-        reverse("admin:ingest_callbackrejection_reprocess_all"), follow=True
-    )
-    assert "past their retention" in reply.content.decode()
-    assert state(tenant, kept) == state(tenant, gone) == CallbackState.REJECTED
-
-
-def test_a_discarded_callback_leaves_its_reason(
-    browser: Client, tenant: Tenant, source: Source
-) -> None:
-    found = rejected(source)
-    browser.post(
-        reverse("admin:ingest_callbackrejection_discard", args=[found]),
-        {"reason": "a test bench"},
-    )
-    with acting_for(tenant):
-        assert not CallbackRejection.objects.filter(tenant=tenant, pk=found).exists()
-        entry = AuditEntry.objects.get(tenant=tenant, action="callback.discarded")
-    assert entry.detail == {"reason": "a test bench"}
-
-
-def test_others_reprocess_nothing_here(
-    tenant: Tenant, stranger: NewTenant, source: Source
-) -> None:
-    found = rejected(source)
-    everyone = reverse("admin:ingest_callbackrejection_reprocess_all")
-    visitor(stranger.tenant).post(everyone)
-    assert visitor(tenant, Role.AUDITOR).post(everyone).status_code == 403
-    assert visitor(tenant, Role.CLERK).post(everyone).status_code == 403
-    assert state(tenant, found) == CallbackState.REJECTED
 
 
 def test_a_quarantined_device_is_approved(browser: Client, tenant: Tenant) -> None:

@@ -212,6 +212,8 @@ def test_a_discarded_callback_keeps_its_errors_and_the_reason_is_kept(
     assert reply.json()["errors"][0]["code"] == "malformed_json"
     assert code(owner.post(path, {"reason": "again"})) == (409, "callback_not_rejected")
     with acting_for(tenant):
-        assert not CallbackRejection.objects.filter(tenant=tenant).exists()
+        kept = CallbackRejection.objects.get(tenant=tenant)
+        assert (kept.code, kept.discard_reason) == ("malformed_json", "a test meter")
+        assert kept.discarded_at is not None
         (entry,) = AuditEntry.objects.filter(action="callback.discarded")
     assert entry.detail == {"reason": "a test meter"}

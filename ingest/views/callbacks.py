@@ -3,7 +3,11 @@
 from uuid import UUID
 
 from django.db.models import OuterRef, QuerySet
+from django.http import HttpResponse
+from django.utils import timezone
+from django.utils.cache import get_conditional_response
 from django_filters import rest_framework as filters
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import mixins, serializers
 from rest_framework.decorators import action
@@ -11,10 +15,17 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from ingest.downloads import body_etag, body_file
 from ingest.models import Callback, Source
 from ingest.receipts import STATUS_NAMES
 from ingest.serializers.callbacks import CallbackSerializer, DiscardSerializer
-from ingest.services.callbacks import CallbackUnknown, discard, reprocess
+from ingest.services.callbacks import (
+    CallbackUnknown,
+    discard,
+    reopen,
+    reprocess,
+    take_body,
+)
 from ingest.views.parameters import ParameterInvalid
 from tenants.actors import actor_of
 from tenants.identifiers import IdentifierInvalid, parse_public_id
@@ -122,5 +133,29 @@ class CallbackViewSet(
             actor=actor,
             callback_ids=[callback.id],
             reason=wanted.validated_data["reason"],
+            now=timezone.now(),
         )
         return Response(self.get_serializer(callback).data)
+
+    @extend_schema(request=None, responses=CallbackSerializer)
+    @action(detail=True, methods=["post"])
+    def reopen(self, request: Request, receipt: str) -> Response:
+        """Undo a discard: the callback waits for a decision again."""
+        actor = actor_of(request)
+        callback = self.get_object()
+        reopen(tenant=actor.tenant, actor=actor, callback_ids=[callback.id])
+        return Response(self.get_serializer(callback).data)
+
+    @extend_schema(
+        responses={(200, "application/octet-stream"): OpenApiTypes.BINARY},
+    )
+    @action(detail=True, methods=["get"])
+    def body(self, request: Request, receipt: str) -> HttpResponse:
+        """Return the raw body, byte for byte as it was received."""
+        actor = actor_of(request)
+        callback = self.get_object()
+        known = get_conditional_response(request, etag=body_etag(callback))
+        if known is not None:
+            return known
+        body = take_body(tenant=actor.tenant, actor=actor, callback=callback)
+        return body_file(callback, body)

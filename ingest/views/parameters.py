@@ -63,8 +63,15 @@ def moment(request: Request, name: str, zone: ZoneInfo) -> datetime | None:
     """
     # An unescaped plus sign of an offset arrives as a space.
     text = request.query_params.get(name, "").strip().replace(" ", "+")
-    if not text:
-        return None
+    return read_moment(name, text, zone) if text else None
+
+
+def read_moment(name: str, text: str, zone: ZoneInfo) -> datetime:
+    """
+    Return a date (the local day's begin) or a time with an offset.
+
+    Raises: ParameterInvalid: the text is neither.
+    """
     try:
         if len(text) == len("2016-01-01"):
             at = day_start(date.fromisoformat(text), zone)

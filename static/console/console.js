@@ -74,6 +74,12 @@
     });
   });
 
+  /* A form that takes one step after the other, until somebody leaves the page. */
+  document.addEventListener("DOMContentLoaded", () => {
+    const form = document.querySelector("form[data-goes-on]");
+    if (form) form.requestSubmit();
+  });
+
   document.addEventListener("submit", (event) => {
     const question = event.target.dataset.confirm;
     if (question && !window.confirm(question)) event.preventDefault();

@@ -9,4 +9,8 @@ class Migration(migrations.Migration):
             name="rate_limit_per_s",
             field=models.PositiveIntegerField(blank=True, null=True),
         ),
+        migrations.AddIndex(
+            model_name="auditentry",
+            index=models.Index(fields=["tenant", "subject"], name="audit_subject"),
+        ),
     ]
