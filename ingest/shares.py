@@ -23,21 +23,32 @@ def _cumulative(moment: str) -> str:
                 / extract(epoch FROM until_at - since_at), {PART_DECIMALS}) END"""
 
 
-#: Intervals that reach into the bucket; none is longer than the channel's longest.
+#: The buckets with what their channels are. Looked up one by one: a planner that knows
+#: little of these tables would join each bucket with all of the tenant's channels.
+_SERIES = """
+    SELECT b.*, c.kind, c.longest_s
+    FROM bucket b CROSS JOIN LATERAL (
+        SELECT tenant_id, kind, longest_s FROM ingest_channel
+        WHERE id = b.channel_id LIMIT 1
+    ) AS c
+    WHERE c.tenant_id = b.tenant_id
+"""
+
+#: Intervals that reach into the bucket; none is longer than the channel's longest. The
+#: OFFSET keeps both bounds with the index: without it all earlier readings are read.
 _INTERVALS = """
-    SELECT b.*, r.start_at AS since_at,
-        r.start_at + r.duration_s * interval '1 second' AS until_at,
-        r.value, r.quality, true AS is_reading
-    FROM bucket b
-    JOIN ingest_channel c ON c.tenant_id = b.tenant_id AND c.id = b.channel_id
-        AND c.kind = 'interval'
-    JOIN LATERAL (
-        SELECT i.start_at, i.duration_s, i.value, i.quality::text
+    SELECT b.*, r.start_at AS since_at, r.until_at, r.value, r.quality,
+        true AS is_reading
+    FROM series b CROSS JOIN LATERAL (
+        SELECT i.start_at, i.start_at + i.duration_s * interval '1 second' AS until_at,
+            i.value, i.quality::text
         FROM ingest_reading i
         WHERE i.tenant_id = b.tenant_id AND i.channel_id = b.channel_id
             AND i.start_at < b.to_at
-            AND i.start_at > b.from_at - c.longest_s * interval '1 second'
-    ) AS r ON r.start_at + r.duration_s * interval '1 second' > b.from_at
+            AND i.start_at > b.from_at - b.longest_s * interval '1 second'
+        OFFSET 0
+    ) AS r
+    WHERE b.kind = 'interval' AND r.until_at > b.from_at
 """
 
 #: Steps from one stand of a register to the next, from the last one before the bucket
@@ -48,10 +59,7 @@ _STEPS = f"""
             AND s.until_at - s.since_at <= interval '{LONGEST_SPAN_DAYS} days'
             THEN s.value END,
         s.quality, s.until_at >= b.from_at AND s.until_at < b.to_at
-    FROM bucket b
-    JOIN ingest_channel c ON c.tenant_id = b.tenant_id AND c.id = b.channel_id
-        AND c.kind = 'register'
-    JOIN LATERAL (
+    FROM series b CROSS JOIN LATERAL (
         SELECT lag(i.start_at) OVER earlier AS since_at, i.start_at AS until_at,
             i.value - lag(i.value) OVER earlier AS value,
             greatest(i.quality::text, lag(i.quality::text) OVER earlier) AS quality
@@ -71,13 +79,15 @@ _STEPS = f"""
                     AND e.start_at <= b.to_at + interval '{LONGEST_SPAN_DAYS} days'
                 ), b.to_at)
         WINDOW earlier AS (ORDER BY i.start_at)
-    ) AS s ON s.until_at >= b.from_at
+    ) AS s
+    WHERE b.kind = 'register' AND s.until_at >= b.from_at
 """  # noqa: S608
 
 #: From a CTE `bucket (tenant_id, channel_id, place, from_at, to_at)` to a CTE `used`:
 #: one row for each bucket that a reading touches. Seconds that two intervals cover
 #: count once, for the one that began first.
 USED = f"""
+series AS MATERIALIZED ({_SERIES}),
 span AS ({_INTERVALS} UNION ALL {_STEPS}),
 part AS (
     SELECT tenant_id, channel_id, place, from_at, to_at, is_reading, quality,
@@ -89,18 +99,18 @@ part AS (
     WHERE is_reading OR (since_at < to_at AND until_at > from_at)
 ),
 covering AS (
-    SELECT *, extract(epoch FROM part_to - greatest(part_from, max(part_to) OVER (
+    SELECT *, part_to - greatest(part_from, max(part_to) OVER (
         PARTITION BY tenant_id, channel_id, place ORDER BY part_from, part_to
-        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING))) AS covered_s
+        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)) AS covered
     FROM part
 ),
 used AS (
     SELECT tenant_id, channel_id, place, from_at, to_at,
         coalesce(sum(value), 0) AS value,
-        coalesce(round(sum(covered_s) FILTER (
-            WHERE covered_s > 0 AND quality = 'A')), 0)::int AS actual_s,
-        coalesce(round(sum(covered_s) FILTER (
-            WHERE covered_s > 0 AND quality <> 'A')), 0)::int AS estimated_s,
+        coalesce(round(extract(epoch FROM sum(covered) FILTER (
+            WHERE covered > interval '0' AND quality = 'A'))), 0)::int AS actual_s,
+        coalesce(round(extract(epoch FROM sum(covered) FILTER (
+            WHERE covered > interval '0' AND quality <> 'A'))), 0)::int AS estimated_s,
         count(*) FILTER (WHERE is_reading)::int AS reading_count
     FROM covering
     GROUP BY tenant_id, channel_id, place, from_at, to_at

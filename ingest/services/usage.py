@@ -10,31 +10,30 @@ Source: docs/explanation/usage.md
 from ingest.shares import STATE_UNITS, USED
 from tenants.database import pipeline
 
-#: Marks that one transaction looks at: many are about the same few days.
-MARKS = 20_000
 _LOCK = "SELECT pg_try_advisory_xact_lock(hashtext('ingest.recompute_usage'))"
+#: Room to sort a transaction's readings without a file.
+_ROOM = "SET LOCAL work_mem = '64MB'"
 
 _RECOMPUTE = f"""
-WITH oldest AS (
-    SELECT id, min(id) OVER (PARTITION BY tenant_id, channel_id, day) AS first_id
-    FROM (SELECT * FROM ingest_usagemark ORDER BY id LIMIT {MARKS}) AS queue
+WITH mark AS (
+    DELETE FROM ingest_usagemark
+    WHERE id IN (SELECT id FROM ingest_usagemark ORDER BY id LIMIT %(limit)s)
+    RETURNING tenant_id, channel_id, day
 ),
-ranked AS (
-    SELECT id, dense_rank() OVER (ORDER BY first_id) AS place FROM oldest
-),
-mark AS (
-    DELETE FROM ingest_usagemark m USING ranked r
-    WHERE m.id = r.id AND r.place <= %(limit)s
-    RETURNING m.tenant_id, m.channel_id, m.day
+marked AS (SELECT DISTINCT tenant_id, channel_id, day FROM mark),
+bound AS MATERIALIZED (
+    SELECT d.tenant_id, d.day, ingest_day_start(d.day, t.timezone) AS from_at,
+        ingest_day_start(d.day + 1, t.timezone) AS to_at
+    FROM (SELECT DISTINCT tenant_id, day FROM marked) AS d
+    JOIN tenants_tenant t ON t.id = d.tenant_id
 ),
 bucket AS MATERIALIZED (
-    SELECT DISTINCT m.tenant_id, m.channel_id, m.day AS place,
-        ingest_day_start(m.day, t.timezone) AS from_at,
-        ingest_day_start(m.day + 1, t.timezone) AS to_at
-    FROM mark m
-    JOIN tenants_tenant t ON t.id = m.tenant_id
-    JOIN ingest_channel c ON c.tenant_id = m.tenant_id AND c.id = m.channel_id
-    WHERE c.unit <> ALL (%(state_units)s::text[])
+    SELECT m.tenant_id, m.channel_id, m.day AS place, d.from_at, d.to_at
+    FROM marked m JOIN bound d USING (tenant_id, day)
+    CROSS JOIN LATERAL (
+        SELECT tenant_id, unit FROM ingest_channel WHERE id = m.channel_id LIMIT 1
+    ) AS c
+    WHERE c.tenant_id = m.tenant_id AND c.unit <> ALL (%(state_units)s::text[])
 ),
 {USED},
 emptied AS (
@@ -61,7 +60,7 @@ SELECT count(*) FROM mark
 
 def recompute(limit: int) -> int:
     """
-    Compute the usage of up to `limit` days, those marked first.
+    Compute the usage of the days under the first `limit` marks.
 
     Returns: the marks taken; 0: none is left, or another worker is at it.
     """
@@ -69,6 +68,7 @@ def recompute(limit: int) -> int:
         (is_mine,) = lane.execute(_LOCK).fetchone() or (False,)
         if not is_mine:
             return 0
+        lane.execute(_ROOM)
         row = lane.execute(
             _RECOMPUTE, {"limit": limit, "state_units": list(STATE_UNITS)}
         ).fetchone()
