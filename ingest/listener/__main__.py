@@ -9,7 +9,7 @@ from pathlib import Path
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from ingest.listener import check_key
+from ingest.listener import check_key, workers
 from ingest.listener.server import DrainingServer
 
 #: What stands for a setting when it is given here.
@@ -36,6 +36,7 @@ def main() -> None:
         sys.exit(str(error))
     # What the main process shares with its workers, it shares by forking.
     multiprocessing.set_start_method("fork")
+    workers.bind_to_this_process()
     DrainingServer(given.workers).serve()
 
 

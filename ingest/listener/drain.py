@@ -16,11 +16,9 @@ _MOMENT = struct.Struct("d")
 _shared = mmap.mmap(-1, _MOMENT.size)
 
 
-def begin(seconds: float) -> float:
-    """Begin, unless it was begun before; return the moment of the end."""
-    if not is_on():
-        _MOMENT.pack_into(_shared, 0, monotonic() + seconds)
-    return ends_at()
+def begin(seconds: float) -> None:
+    """Set the moment of the end; a second time sets it anew."""
+    _MOMENT.pack_into(_shared, 0, monotonic() + seconds)
 
 
 def is_on() -> bool:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -20,7 +19,7 @@ from granian.rsgi import (  # type: ignore[attr-defined]  # its own re-exports
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django.setup()
 
-from ingest.listener import drain, metrics  # noqa: E402
+from ingest.listener import drain, metrics, workers  # noqa: E402
 from ingest.listener.core import BODY_TIMEOUT_S, Listener  # noqa: E402
 from ingest.listener.refusals import STDERR, adopt_loggers  # noqa: E402
 from ingest.listener.requests import BodyBroken  # noqa: E402
@@ -34,7 +33,6 @@ _CLOSE = ("connection", "close")
 #: Seconds after SIGTERM in which the main process, which may have had it as well, says
 #: that this is a drain.
 _MOMENT_S = 0.2
-_PR_SET_PDEATHSIG = 1
 
 
 class RsgiRequest:
@@ -96,9 +94,10 @@ class RsgiListener:
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start in the worker's loop, before the first request."""
         adopt_loggers()
-        _end_with_parent()
         loop.add_signal_handler(signal.SIGTERM, _end_when_due, loop)
         loop.run_until_complete(self._start())
+        # When the loop runs, the socket listens.
+        loop.call_soon(workers.say_that_it_serves)
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         """End after the last request."""
@@ -124,14 +123,6 @@ class RsgiListener:
         metrics.count_time(perf_counter() - started_at)
         if not request.is_read and request.method not in {"GET", "HEAD"}:
             await request.drain()
-
-
-def _end_with_parent() -> None:
-    """Let the kernel end this worker when the main process was killed."""
-    parent = os.getppid()
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
-    if parent != os.getppid():
-        os.kill(os.getpid(), signal.SIGINT)
 
 
 def _end_when_due(loop: asyncio.AbstractEventLoop) -> None:

@@ -15,10 +15,10 @@ from typing import Any
 from django.conf import settings
 from granian.constants import Interfaces, Loops, SSLProtocols
 from granian.http import HTTP1Settings, HTTP2Settings
-from granian.log import LogLevels
-from granian.server import MPServer
+from granian.log import LogLevels, logger
+from granian.server.mp import MPServer
 
-from ingest.listener import STOP_TIMEOUT_S, drain
+from ingest.listener import STOP_TIMEOUT_S, drain, workers
 
 TARGET = "ingest.listener.rsgi:listener"
 #: Connections that wait for the process to accept them.
@@ -28,19 +28,21 @@ HEAD_TIMEOUT_MS = 10_000
 HEAD_LIMIT_BYTES = 64 * 1024
 #: Seconds before a worker that died is started again.
 RESPAWN_PAUSE_S = 0.5
+#: Seconds that a worker has to come up, when it replaces one that serves.
+START_TIMEOUT_S = 30.0
 
 
 class DrainingServer(MPServer):
     """Granian's main process, with a drain before its end."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, count: int) -> None:
         has_tls = bool(settings.TLS_CERT)
         super().__init__(
             TARGET,
             address=settings.BIND,
             port=settings.LISTENER_PORT,
             interface=Interfaces.RSGI,
-            workers=workers,
+            workers=count,
             loop=Loops.uvloop,
             websockets=False,
             backlog=BACKLOG,
@@ -66,6 +68,7 @@ class DrainingServer(MPServer):
             signal.signal(signal.SIGALRM, self.signal_handler_interrupt)
             signal.setitimer(signal.ITIMER_REAL, self._drain_s)
             return
+        drain.begin(0)
         super().signal_handler_interrupt()  # type: ignore[no-untyped-call]  # untyped there
 
     def _respawn_workers(self, *arguments: Any, **options: Any) -> None:
@@ -75,3 +78,37 @@ class DrainingServer(MPServer):
         # Granian gives up on all workers when one dies twice within seconds; whoever
         # kills one must not get the others with it.
         self.respawned_wrks.clear()
+
+    def _reload(self, spawn_target: Any, target_loader: Any) -> None:
+        """Replace the workers one by one, each when the next one serves."""
+        self.reload_signal = False
+        self.main_loop_interrupt.clear()
+        for place, old in enumerate(list(self.wrks)):
+            fresh: Any = self._spawn_worker(
+                idx=old.idx, target=spawn_target, callback_loader=target_loader
+            )
+            fresh.start()
+            if self._comes_up(fresh):
+                self.wrks[place] = fresh
+                _end(old)
+            else:
+                logger.error("A new worker does not serve; the old ones stay")
+                _end(fresh)
+                self.interrupt_children.clear()
+                return
+
+    def _comes_up(self, worker: Any) -> bool:
+        end = time.monotonic() + START_TIMEOUT_S
+        while not workers.serves(worker.inner.pid):
+            if not worker.is_alive() or time.monotonic() > end or self.interrupt_signal:
+                return False
+            time.sleep(0.05)
+        return True
+
+
+def _end(worker: Any) -> None:
+    worker.terminate()
+    worker.join(STOP_TIMEOUT_S)
+    if worker.is_alive():
+        worker.kill()
+        worker.join()

@@ -1,0 +1,38 @@
+"""What a worker owes its main process: to end with it, and to say that it serves."""
+
+import ctypes
+import mmap
+import os
+import signal
+import struct
+from functools import partial
+
+_PID = struct.Struct("q")
+#: The worker that came up last; shared with the processes that are forked.
+_shared = mmap.mmap(-1, _PID.size)
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
+
+def bind_to_this_process() -> None:
+    """Let every process that is forked from now on end with this one."""
+    os.register_at_fork(after_in_child=partial(_be_a_worker, os.getpid()))
+
+
+def _be_a_worker(parent: int) -> None:
+    # The main process' handlers would take a worker's signals for its own.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM):
+        signal.signal(number, signal.SIG_DFL)
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def say_that_it_serves() -> None:
+    """Tell the main process that this worker takes connections."""
+    _PID.pack_into(_shared, 0, os.getpid())
+
+
+def serves(pid: int) -> bool:
+    """Whether this is the worker that said so last."""
+    return bool(_PID.unpack_from(_shared)[0] == pid)
