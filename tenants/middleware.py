@@ -1,12 +1,12 @@
 """One tenant per request: found from the key or the session, set in a transaction."""
 
 from collections.abc import Callable
-from ipaddress import ip_address, ip_network
 
 from django.conf import settings
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 
+from tenants import addresses
 from tenants.actors import Actor
 from tenants.database import acting_for
 from tenants.models import Tenant
@@ -49,21 +49,13 @@ class TenantMiddleware:
 def client_address(request: HttpRequest) -> str | None:
     """Return the caller's address: the socket's, or what a trusted proxy says."""
     peer = str(request.META.get("REMOTE_ADDR") or "")
-    forwarded = str(request.META.get("HTTP_X_FORWARDED_FOR") or "")
-    claimed = forwarded.rsplit(",", 1)[-1].strip()
-    candidate = claimed if claimed and _is_trusted_proxy(peer) else peer
-    try:
-        return str(ip_address(candidate))
-    except ValueError:
-        return None
-
-
-def _is_trusted_proxy(peer: str) -> bool:
-    try:
-        address = ip_address(peer)
-    except ValueError:
-        return False
-    return any(address in ip_network(cidr) for cidr in settings.TRUSTED_PROXIES)
+    forwarded = request.META.get("HTTP_X_FORWARDED_FOR")
+    address = addresses.client_address(
+        peer,
+        [str(forwarded)] if forwarded is not None else [],
+        addresses.Networks(settings.TRUSTED_PROXIES),
+    )
+    return str(address or addresses.parse_address(peer) or "") or None
 
 
 def _identify(request: HttpRequest) -> Identity | None:

@@ -4,7 +4,7 @@ Signing and verifying bytes, by the two schemes that both directions share.
 `hub`: `X-Hub-Signature-256: sha256=<hex>` over the body; the key is the secret's own
 characters. `standard`: Standard Webhooks over `id.timestamp.body`; the key is what the
 base64 behind `whsec_` stands for. Verifying takes any header at all: what is malformed
-does not match, and nothing raises.
+does not match, takes as long as what is wrong, and nothing raises.
 """
 
 import base64
@@ -19,6 +19,7 @@ TOLERANCE_S = 300
 _SECRET_BYTES = 32
 _HUB_PREFIX = b"sha256="
 _DIGITS_LIMIT = 12
+_DEVICE_KEY_LABEL = b"gridhook/device/v1\0"
 
 
 def new_secret() -> str:
@@ -44,6 +45,15 @@ def standard_key(secret: str) -> bytes:
         raise ValueError("A Standard Webhooks secret is whsec_ and base64.") from error
 
 
+def device_key(key: bytes, device: str) -> bytes:
+    """
+    Return the HMAC key of one device, for either scheme: these 32 bytes as they are.
+
+    `key` is the source's own, by its scheme; the device's id counts in UTF-8.
+    """
+    return hmac.digest(key, _DEVICE_KEY_LABEL + _octets(device), "sha256")
+
+
 def sign_hub(key: bytes, body: bytes) -> str:
     """Return the value of `X-Hub-Signature-256`."""
     return "sha256=" + hmac.digest(key, body, "sha256").hex()
@@ -57,10 +67,10 @@ def sign_standard(key: bytes, message_id: str, timestamp: int, body: bytes) -> s
 
 def verify_hub(keys: Iterable[bytes], header: str, body: bytes) -> bool:
     """Tell whether the header is one of the keys' signature; hex in either case."""
-    given = header.encode("utf-8", "surrogateescape")
-    if not given.startswith(_HUB_PREFIX):
-        return False
-    digits = given[len(_HUB_PREFIX) :].lower()
+    given = _octets(header)
+    digits = b""
+    if given.startswith(_HUB_PREFIX):
+        digits = given[len(_HUB_PREFIX) :].lower()
     matches = False
     for key in keys:
         expected = hmac.digest(key, body, "sha256").hex().encode()
@@ -78,21 +88,25 @@ def verify_standard(
     now_s: float,
 ) -> bool:
     """Tell whether one of the header's signatures is one of the keys', and timely."""
-    if not timestamp.isascii() or not timestamp.isdigit():
-        return False
-    if len(timestamp) > _DIGITS_LIMIT or abs(int(timestamp) - now_s) > TOLERANCE_S:
-        return False
-    given = [
-        item.encode("utf-8", "surrogateescape")
-        for item in header.split(" ")
-        if item.startswith("v1,")
-    ]
-    identifier = message_id.encode("utf-8", "surrogateescape")
-    signed = b"%s.%s.%s" % (identifier, timestamp.encode(), body)
+    given = [_octets(item) for item in header.split(" ") if item.startswith("v1,")]
+    signed = b"%s.%s.%s" % (_octets(message_id), _octets(timestamp), body)
     matches = False
     for key in keys:
         digest = hmac.digest(key, signed, "sha256")
         expected = b"v1," + base64.b64encode(digest)
         for item in given:
             matches |= hmac.compare_digest(expected, item)
-    return matches
+    return matches and _is_timely(timestamp, now_s)
+
+
+def _is_timely(timestamp: str, now_s: float) -> bool:
+    if not timestamp.isascii() or not timestamp.isdigit():
+        return False
+    return (
+        len(timestamp) <= _DIGITS_LIMIT and abs(int(timestamp) - now_s) <= TOLERANCE_S
+    )
+
+
+def _octets(text: str) -> bytes:
+    """Return the bytes of any text at all, half a surrogate pair in it or not."""
+    return text.encode("utf-8", "surrogatepass")

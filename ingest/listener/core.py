@@ -8,6 +8,8 @@ Source: docs/reference/listener.md
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from io import BytesIO
 from time import time
 
 from django.conf import settings
@@ -17,6 +19,7 @@ from ingest.listener.admission import Admission
 from ingest.listener.intake import Intake
 from ingest.listener.ledger import Ledger
 from ingest.listener.probes import Probes
+from ingest.listener.rates import RateLimiter
 from ingest.listener.refusals import RefusalLog
 from ingest.listener.replies import Refused, Reply
 from ingest.listener.requests import BodyBroken, Headers, Request, pick
@@ -25,8 +28,10 @@ from ingest.listener.sources import SourceDirectory
 PREFIX = "/v1/callbacks/"
 #: Seconds a sender has for its body.
 BODY_TIMEOUT_S = 10.0
-#: A declared body up to this size is read in one piece.
+#: A declared body up to this size is small: read in one piece.
 ONE_PIECE_BYTES = 64 * 1024
+#: Of the memory for bodies, the part that others than small ones may take.
+LARGE_SHARE = 0.75
 
 
 class Listener:
@@ -35,12 +40,14 @@ class Listener:
     def __init__(self) -> None:
         self.ledger = Ledger()
         self.sources = SourceDirectory()
-        self._admission = Admission(self.sources)
+        self._limiter = RateLimiter()
+        self._admission = Admission(self.sources, self._limiter)
         self._intake = Intake(self.ledger)
         self._probes = Probes(self.ledger, self.sources)
         self._refusals = RefusalLog()
         self._body_limit = settings.BODY_LIMIT_BYTES
         self._held_limit = settings.LISTENER_INFLIGHT_BYTES
+        self._large_limit = int(self._held_limit * LARGE_SHARE)
         self._deadline_s = settings.LISTENER_DEADLINE_S
         self._held_bytes = 0
         #: Who reads a body, and until when it may.
@@ -52,12 +59,16 @@ class Listener:
         """Begin; call it in the event loop that brings the requests."""
         self.ledger.start()
         self.sources.start()
+        self._limiter.start()
+        self._probes.start()
         self._tasks = [asyncio.create_task(self._end_late_bodies(), name="bodies")]
 
     async def close(self) -> None:
         """Answer who waits, then end."""
         await self.ledger.close()
         await self.sources.close()
+        await self._limiter.close()
+        await self._probes.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -79,7 +90,8 @@ class Listener:
             code=reply.code,
             status=reply.status,
             path=request.path,
-            client=request.client,
+            client=self._admission.client(request),
+            method=request.method,
         )
         return reply._replace(headers=[*reply.headers, ("x-request-id", request_id)])
 
@@ -97,12 +109,15 @@ class Listener:
 
     async def _read(self, request: Request, declared: int | None) -> bytes:
         """Return the body, which counts as held from now on."""
-        self._check_room(declared or 0, held=self._held_bytes + (declared or 0))
+        if declared is not None and declared > self._body_limit:
+            raise Refused(replies.BODY_TOO_LARGE)
         task = _current_task()
         self._reading[task] = asyncio.get_running_loop().time() + BODY_TIMEOUT_S
         try:
             if declared is None or declared > ONE_PIECE_BYTES:
-                return await self._collect(request)
+                return await self._collect(request, declared or 0)
+            if self._held_bytes + declared > self._held_limit or self.ledger.is_full:
+                raise Refused(replies.OVERLOADED)
             body = await request.read()
         except BodyBroken:
             raise Refused(replies.BODY_BROKEN) from None
@@ -117,26 +132,40 @@ class Listener:
         self._held_bytes += len(body)
         return body
 
-    async def _collect(self, request: Request) -> bytes:
-        """Return a body of unknown or large size; stop where it is too much."""
-        pieces: list[bytes] = []
-        size = 0
+    async def _collect(self, request: Request, declared: int) -> bytes:
+        """Return a body of unknown or large size; do not keep what is too much."""
+        body = BytesIO()
+        pieces = request.chunks()
         try:
-            async for piece in request.chunks():
-                pieces.append(piece)
-                size += len(piece)
-                self._held_bytes += len(piece)
-                self._check_room(size, held=self._held_bytes)
-        except BaseException:
-            self._held_bytes -= size
+            self._check_room(declared)
+            async for piece in pieces:
+                self._held_bytes += body.write(piece)
+                self._check_room(body.tell())
+        except Refused as refused:
+            self._held_bytes -= body.tell()
+            if refused.reply is replies.OVERLOADED:
+                size = body.tell()
+                body.close()
+                await self._pass_over(pieces, size)
             raise
-        return b"".join(pieces)
+        except BaseException:
+            self._held_bytes -= body.tell()
+            raise
+        # Without a copy: the buffer is cut to its size and given away.
+        return body.getvalue()
 
-    def _check_room(self, size: int, *, held: int) -> None:
+    def _check_room(self, size: int) -> None:
         if size > self._body_limit:
             raise Refused(replies.BODY_TOO_LARGE)
-        if held > self._held_limit or self.ledger.is_full:
+        if self._held_bytes > self._large_limit or self.ledger.is_full:
             raise Refused(replies.OVERLOADED)
+
+    async def _pass_over(self, pieces: AsyncIterator[bytes], size: int) -> None:
+        """Read and forget the rest: most senders look for a reply when all is sent."""
+        async for piece in pieces:
+            size += len(piece)
+            if size > self._body_limit:
+                return
 
     async def _end_late_bodies(self) -> None:
         """Cancel the reading of bodies whose time is over: one timer for all."""
@@ -155,10 +184,17 @@ class Listener:
     ) -> Reply:
         """Admit the sender, then take what it sent."""
         deadline_at = asyncio.get_running_loop().time() + self._deadline_s
-        source = await self._admission.admit(
-            source_text, request.client, headers, body, now_s=time()
+        admitted = await self._admission.admit(
+            request, source_text, headers, body, now_s=time()
         )
-        return await self._intake.take(source, headers, body, deadline_at=deadline_at)
+        reply = await self._intake.take(
+            admitted.source,
+            headers,
+            body,
+            deadline_at=deadline_at,
+            signed_by=admitted.device,
+        )
+        return admitted.marked(reply)
 
 
 def _current_task() -> asyncio.Task[object]:

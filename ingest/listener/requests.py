@@ -1,7 +1,9 @@
 """What a transport brings to the listener, and the headers that it looks at."""
 
 from collections.abc import AsyncIterator, Sequence
+from string import hexdigits
 from typing import Protocol
+from urllib.parse import unquote_to_bytes
 
 _WANTED = frozenset(
     {
@@ -14,9 +16,11 @@ _WANTED = frozenset(
         "webhook-timestamp",
         "webhook-signature",
         "x-device-id",
-        "x-forwarded-for",
     }
 )
+FORWARDED = "x-forwarded-for"
+#: Characters of a device's id.
+DEVICE_LIMIT = 255
 
 #: By name; None: it came more than once.
 Headers = dict[str, str | None]
@@ -59,3 +63,32 @@ def pick(headers: Sequence[tuple[str, str]]) -> Headers:
         if name in _WANTED:
             picked[name] = None if name in picked else value
     return picked
+
+
+def forwarded(request: Request) -> list[str]:
+    """Return the lines of `X-Forwarded-For`, in their order."""
+    return [value for name, value in request.headers if name == FORWARDED]
+
+
+def device_named(header: str | None) -> str | None:
+    """
+    Return the device that `X-Device-Id` names; None: none, or more than one.
+
+    Its value is the id's UTF-8, in which any byte may stand as `%` and two hex digits,
+    and `%` itself and all that is not visible ASCII must.
+    """
+    if not header or not header.isascii():
+        return None
+    if "%" in header:
+        if any(not _is_escape(part) for part in header.split("%")[1:]):
+            return None
+        try:
+            header = unquote_to_bytes(header).decode()
+        except UnicodeDecodeError:
+            return None
+    return header if 1 <= len(header) <= DEVICE_LIMIT and "\0" not in header else None
+
+
+def _is_escape(text: str) -> bool:
+    """Tell whether what follows a `%` begins with two hex digits."""
+    return len(text) > 1 and all(c in hexdigits for c in text[:2])
