@@ -5,9 +5,16 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
-from ingest.models import Scheme, Source, SourceSecret, UnknownDevices
+from ingest.models import (
+    RevokedDevice,
+    Scheme,
+    Source,
+    SourceSecret,
+    UnknownDevices,
+)
 from ingest.queries import source_url
 from ingest.services.sources import (
+    DEVICE_LIMIT,
     NAME_LIMIT,
     NETWORK_LIMIT,
     OVERLAP_LIMIT_S,
@@ -42,6 +49,7 @@ class SourceSerializer(serializers.ModelSerializer[Source]):
             "allowed_cidrs",
             "rate_limit_per_s",
             "register_devices",
+            "device_keys",
             "enabled",
             "created_at",
             "secrets",
@@ -81,6 +89,10 @@ class SourceChangesSerializer(serializers.Serializer[Any]):
         min_value=1, max_value=RATE_LIMIT_PER_S, allow_null=True, required=False
     )
     register_devices = serializers.ChoiceField(UnknownDevices.choices, required=False)
+    device_keys = serializers.BooleanField(
+        required=False,
+        help_text="Each device signs with a key of its own, derived from the secret.",
+    )
     enabled = serializers.BooleanField(required=False)
 
 
@@ -98,3 +110,18 @@ class RotationSerializer(serializers.Serializer[Any]):
     overlap_s = serializers.IntegerField(
         min_value=0, max_value=OVERLAP_LIMIT_S, default=DEFAULT_OVERLAP_S
     )
+
+
+class RevokedDeviceSerializer(serializers.ModelSerializer[RevokedDevice]):
+    """A device whose derived key signs no longer."""
+
+    class Meta:
+        model = RevokedDevice
+        fields = ["device", "revoked_at"]
+        read_only_fields = fields
+
+
+class DeviceSerializer(serializers.Serializer[Any]):
+    """A device, as `X-Device-Id` names it."""
+
+    device = serializers.CharField(max_length=DEVICE_LIMIT, trim_whitespace=False)

@@ -10,15 +10,17 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from ingest.models import Source, SourceSecret
+from ingest.models import RevokedDevice, Source, SourceSecret
 from ingest.serializers.sources import (
+    DeviceSerializer,
     NewSourceSerializer,
+    RevokedDeviceSerializer,
     RotationSerializer,
     SourceChangesSerializer,
     SourceSerializer,
     SourceWithSecretSerializer,
 )
-from ingest.services.sources import create_source, rotate_secret, update_source
+from ingest.services import sources
 from tenants.actors import actor_of
 from tenants.identifiers import IdentifierInvalid, parse_public_id
 from tenants.models import Role
@@ -65,7 +67,7 @@ class SourceViewSet(
         actor = actor_of(request)
         wanted = NewSourceSerializer(data=request.data)
         wanted.is_valid(raise_exception=True)
-        source, secret = create_source(
+        source, secret = sources.create_source(
             tenant=actor.tenant, actor=actor, **wanted.validated_data
         )
         return self._with_secret(source, secret, status.HTTP_201_CREATED)
@@ -77,7 +79,7 @@ class SourceViewSet(
         source = self.get_object()
         wanted = SourceChangesSerializer(data=request.data, partial=True)
         wanted.is_valid(raise_exception=True)
-        changed = update_source(
+        changed = sources.update_source(
             tenant=actor.tenant,
             actor=actor,
             source=source,
@@ -95,7 +97,7 @@ class SourceViewSet(
         source = self.get_object()
         wanted = RotationSerializer(data=request.data)
         wanted.is_valid(raise_exception=True)
-        secret = rotate_secret(
+        secret = sources.rotate_secret(
             tenant=actor.tenant,
             actor=actor,
             source=source,
@@ -103,6 +105,62 @@ class SourceViewSet(
             now=timezone.now(),
         )
         return self._with_secret(source, secret, status.HTTP_200_OK)
+
+    @extend_schema(request=None, responses={200: SourceSerializer})
+    @action(detail=True, methods=["post"], url_path="revoke-previous-secrets")
+    def revoke_previous_secrets(self, request: Request, id: str) -> Response:
+        """End the overlap now: of the source's secrets only the newest stays."""
+        actor = actor_of(request)
+        source = self.get_object()
+        sources.revoke_previous_secrets(tenant=actor.tenant, actor=actor, source=source)
+        return Response(self.get_serializer(self.get_object()).data)
+
+    @extend_schema(responses=RevokedDeviceSerializer(many=True))
+    @action(
+        detail=True,
+        url_path="revoked-devices",
+        serializer_class=RevokedDeviceSerializer,
+        filterset_fields=[],
+    )
+    def revoked_devices(self, request: Request, id: str) -> Response:
+        """List the devices whose own keys sign no longer, the newest first."""
+        rows = RevokedDevice.objects.filter(
+            tenant=actor_of(request).tenant, source=self.get_object()
+        )
+        page = self.paginate_queryset(rows)  # type: ignore[arg-type]  # of another kind
+        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+
+    @extend_schema(request=DeviceSerializer, responses={200: RevokedDeviceSerializer})
+    @revoked_devices.mapping.post
+    def revoke_device(self, request: Request, id: str) -> Response:
+        """Refuse what one device signs from now on; again changes nothing."""
+        actor = actor_of(request)
+        source = self.get_object()
+        wanted = DeviceSerializer(data=request.data)
+        wanted.is_valid(raise_exception=True)
+        revoked = sources.revoke_device(
+            tenant=actor.tenant,
+            actor=actor,
+            source=source,
+            device=wanted.validated_data["device"],
+            now=timezone.now(),
+        )
+        return Response(RevokedDeviceSerializer(revoked).data)
+
+    @extend_schema(request=None, responses={204: None})
+    @action(
+        detail=True,
+        methods=["delete"],
+        url_path=r"revoked-devices/(?P<device>[\s\S]+)",
+        url_name="revoked-device",
+    )
+    def restore_device(self, request: Request, id: str, device: str) -> Response:
+        """Take what the device signs again. Its id is percent-encoded in the path."""
+        actor = actor_of(request)
+        sources.restore_device(
+            tenant=actor.tenant, actor=actor, source=self.get_object(), device=device
+        )
+        return Response(status=status.HTTP_204_NO_CONTENT)
 
     def _with_secret(self, source: Source, secret: str, code: int) -> Response:
         fresh = self.get_queryset().get(pk=source.pk)
