@@ -1,17 +1,23 @@
 """
 The table of formats: the one place where a content type meets what reads it.
 
-Adding a format is a folder and a line in `_PLAIN`.
+Adding a format is a folder beside this file and a line in `_PLAIN`.
 """
 
-from ingest.formats import native
+from ingest.formats import cloudevents, native, senml
 from ingest.formats.interface import Format
 
-#: Each is a folder beside this file.
-_PLAIN = (native.FORMAT,)
+#: Those that hold readings themselves; CloudEvents carries each of them.
+_PLAIN = (
+    native.FORMAT,
+    senml.FORMAT,
+)
+_INNER = {one.content_type: one for one in _PLAIN}
 
 #: By content type.
-FORMATS: dict[str, Format] = {one.content_type: one for one in _PLAIN}
+FORMATS: dict[str, Format] = {
+    one.content_type: one for one in (*_PLAIN, *cloudevents.around(_INNER))
+}
 
 
 def find_format(content_type: str | None) -> Format | None:

@@ -38,7 +38,7 @@ def require_utf8(body: bytes) -> None:
         raise malformed(f"Not UTF-8 at byte {error.start}.") from None
 
 
-def decode_json(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+def decode_json(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw) -> T:
     """
     Return what the decoder makes of it.
 

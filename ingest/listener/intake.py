@@ -1,12 +1,14 @@
-"""What an admitted sender sent: its content type, envelope, and place in the ledger."""
+"""What an admitted sender sent: content type, envelopes, and place in the ledger."""
 
+from collections.abc import Sequence
 from hashlib import sha256
 
-from ingest.formats.interface import Envelope, EnvelopeInvalid, Naming
+from ingest.formats.interface import Envelope, EnvelopeInvalid, Format, Naming
 from ingest.formats.limits import TRANSACTION_ID_LIMIT
 from ingest.formats.registry import FORMATS, find_format
 from ingest.listener import replies
-from ingest.listener.ledger import Entry, Ledger, Outcome, Verdict
+from ingest.listener.entries import Bundle, Entry, Outcome, Verdict
+from ingest.listener.ledger import Ledger
 from ingest.listener.replies import Refused, Reply, refusal
 from ingest.listener.requests import Headers
 from ingest.listener.sources import KnownSource
@@ -29,10 +31,16 @@ class Intake:
         self._ledger = ledger
 
     async def take(
-        self, source: KnownSource, headers: Headers, body: bytes, *, deadline_at: float
+        self,
+        source: KnownSource,
+        headers: Headers,
+        body: bytes,
+        *,
+        deadline_at: float,
+        signed_by: str | None = None,
     ) -> Reply:
         """
-        Return the reply to a callback whose signature was verified.
+        Return the reply to a callback, or a batch, whose signature was verified.
 
         Raises: Refused.
         """
@@ -44,21 +52,36 @@ class Intake:
         try:
             envelopes = form.read(body)
         except EnvelopeInvalid as error:
-            return refusal(error.code, str(error))
-        digest = sha256(body).digest()
-        (envelope,) = envelopes
-        entry = Entry(
-            tenant_id=source.tenant_id,
-            source_id=source.id,
-            transaction_id=_transaction_id(
-                source, headers, envelope, form.naming, digest
-            ),
-            digest=digest,
-            content_type=form.content_type,
-            body=body,
-            deadline_at=deadline_at,
-        )
-        return _answer(entry, await self._ledger.record(entry))
+            return _unreadable(error)
+        entries = [
+            _entry(source, headers, envelope, form, deadline_at)
+            for envelope in envelopes
+        ]
+        for entry in entries:
+            entry.signed_by = signed_by
+        if form.parts_type is not None:
+            bundle = Bundle(entries, deadline_at)
+            return _answer_all(entries, await self._ledger.record_all(bundle))
+        return _answer(entries[0], await self._ledger.record(entries[0]))
+
+
+def _entry(
+    source: KnownSource,
+    headers: Headers,
+    envelope: Envelope,
+    form: Format,
+    deadline_at: float,
+) -> Entry:
+    digest = sha256(envelope.body).digest()
+    return Entry(
+        tenant_id=source.tenant_id,
+        source_id=source.id,
+        transaction_id=_transaction_id(source, headers, envelope, form.naming, digest),
+        digest=digest,
+        content_type=form.parts_type or form.content_type,
+        body=envelope.body,
+        deadline_at=deadline_at,
+    )
 
 
 def _transaction_id(
@@ -69,14 +92,14 @@ def _transaction_id(
     digest: bytes,
 ) -> str:
     stated = envelope.transaction_id
-    if naming is Naming.EVENT and stated is not None:
+    if stated is not None and naming is Naming.EVENT:
         return stated
     if source.scheme != Scheme.STANDARD:
-        if stated is None and naming is Naming.CONTENT:
+        if stated is not None:
+            return stated
+        if naming is Naming.CONTENT:
             return f"sha256:{digest.hex()}"
-        if stated is None:
-            raise Refused(replies.MISSING_TRANSACTION_ID)
-        return stated
+        raise Refused(replies.MISSING_TRANSACTION_ID)
     identifier = headers["webhook-id"] or ""
     if not 1 <= len(identifier) <= TRANSACTION_ID_LIMIT:
         raise Refused(replies.INVALID_TRANSACTION_ID)
@@ -85,9 +108,37 @@ def _transaction_id(
     return identifier
 
 
+def _unreadable(error: EnvelopeInvalid) -> Reply:
+    if error.index is None:
+        return refusal(error.code, str(error))
+    return refusal(error.code, str(error), index=error.index)
+
+
 def _answer(entry: Entry, outcome: Outcome) -> Reply:
     if outcome.receipt is None:
         return _REFUSED_OUTCOMES[outcome.verdict]
     if outcome.verdict is Verdict.ACCEPTED:
         return replies.accepted(outcome.receipt, entry.transaction_id)
     return replies.duplicate(outcome.receipt, entry.transaction_id)
+
+
+def _answer_all(entries: Sequence[Entry], outcomes: Sequence[Outcome]) -> Reply:
+    """Return the reply to a batch: the receipts of all, or why there is none."""
+    conflicts = [
+        {"index": index, "transaction_id": entry.transaction_id}
+        for index, (entry, outcome) in enumerate(zip(entries, outcomes, strict=True))
+        if outcome.verdict is Verdict.CONFLICT
+    ]
+    if conflicts:
+        return refusal(
+            "transaction_conflict",
+            "Nothing was stored: other bytes have the transaction ids of some events.",
+            conflicts=conflicts,
+        )
+    receipts = []
+    for entry, outcome in zip(entries, outcomes, strict=True):
+        if outcome.receipt is None:
+            return _REFUSED_OUTCOMES[outcome.verdict]
+        is_new = outcome.verdict is Verdict.ACCEPTED
+        receipts.append((is_new, outcome.receipt, entry.transaction_id))
+    return replies.batch(receipts)

@@ -3,7 +3,8 @@ Making callbacks durable, many at a time.
 
 Whatever arrives while one commit is under way is committed by the next one (group
 commit), so an idle listener adds no delay and a busy one writes large batches. A
-caller's future resolves after the commit returned, never before.
+caller's future resolves after the commit returned, never before. A bundle is committed
+in a transaction of its own, in turn with the others.
 Source: docs/explanation/durability.md
 """
 
@@ -11,26 +12,24 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from enum import Enum
 from time import perf_counter
-from typing import NamedTuple
-from uuid import UUID
 
 import psycopg
 from django.conf import settings
 
 from ingest.listener import metrics
-from ingest.listener.lanes import (
-    COMMIT_SETTINGS,
-    RECONNECT_PAUSES_S,
-    Lane,
-    UnsafeCommit,
-    require_durable,
+from ingest.listener.entries import (
+    OVERLOADED,
+    UNAVAILABLE,
+    Bundle,
+    Entry,
+    Outcome,
+    Verdict,
+    by_key,
 )
+from ingest.listener.lanes import RECONNECT_PAUSES_S, Lane, UnsafeCommit
+from ingest.listener.storing import compare, insert, store_bundle
 from tenants import doorbell
-from tenants.identifiers import new_id
 
 log = logging.getLogger(__name__)
 
@@ -43,100 +42,6 @@ ENOUGH_GATHERED = 48
 #: Seconds between looks for callers that have waited too long.
 SWEEP_S = 0.1
 
-#: Stores what is new and puts it in the workers' queue. `received_at` is the database's
-#: clock; rows come sorted by key, so that two listeners never wait for each other in
-#: a circle. What is not returned was there before. The settings come with it, for they
-#: may change while the connection lasts.
-STORE = f"""
-WITH incoming AS (
-    SELECT * FROM unnest(%b::uuid[], %b::bigint[], %b::uuid[], %b::text[], %b::bytea[],
-                         %b::text[], %b::bytea[])
-        AS i (id, tenant_id, source_id, transaction_id, digest, content_type, body)
-), ledger AS (
-    INSERT INTO ingest_callback
-        (tenant_id, id, source_id, transaction_id, digest, received_at)
-    SELECT tenant_id, id, source_id, transaction_id, digest, now() FROM incoming
-    ON CONFLICT ON CONSTRAINT callback_transaction_unique DO NOTHING
-    RETURNING id
-), bodies AS (
-    INSERT INTO ingest_callbackbody
-        (tenant_id, callback_id, received_at, content_type, body)
-    SELECT i.tenant_id, i.id, now(), i.content_type, i.body
-    FROM incoming i JOIN ledger USING (id)
-), queue AS (
-    INSERT INTO ingest_pendingcallback (callback_id, tenant_id, source_id, received_at)
-    SELECT i.id, i.tenant_id, i.source_id, now()
-    FROM incoming i JOIN ledger USING (id)
-)
-SELECT id, (SELECT {COMMIT_SETTINGS}) FROM ledger
-"""  # noqa: S608
-
-#: The first callbacks under these keys. A statement of its own: the snapshot of STORE
-#: does not show rows that another listener committed meanwhile.
-FIRST = """
-SELECT i.place, c.id, c.digest
-FROM unnest(%b::bigint[], %b::bigint[], %b::uuid[], %b::text[])
-    AS i (place, tenant_id, source_id, transaction_id)
-JOIN ingest_callback c ON c.tenant_id = i.tenant_id AND c.source_id = i.source_id
-    AND c.transaction_id = i.transaction_id COLLATE "C"
-"""
-
-
-class Verdict(Enum):
-    """What became of a callback."""
-
-    #: Committed now.
-    ACCEPTED = 1
-    #: The same bytes were committed before, under the receipt given.
-    DUPLICATE = 2
-    #: Other bytes were committed before under this transaction id.
-    CONFLICT = 3
-    #: Too many are waiting; not stored.
-    OVERLOADED = 4
-    #: Postgres is away, or did not say in time; a retry will tell.
-    UNAVAILABLE = 5
-
-
-class Outcome(NamedTuple):
-    """A verdict, and the receipt that goes with the first two."""
-
-    verdict: Verdict
-    receipt: UUID | None = None
-
-
-OVERLOADED = Outcome(Verdict.OVERLOADED)
-UNAVAILABLE = Outcome(Verdict.UNAVAILABLE)
-CONFLICT = Outcome(Verdict.CONFLICT)
-
-
-@dataclass(slots=True, eq=False)
-class Entry:
-    """A verified callback on its way into the ledger."""
-
-    tenant_id: int
-    source_id: UUID
-    transaction_id: str
-    digest: bytes
-    content_type: str
-    body: bytes
-    #: By the event loop's clock.
-    deadline_at: float
-    receipt: UUID = field(default_factory=new_id)
-    #: Whether a commit of it was begun before, on a connection that was lost.
-    is_retry: bool = False
-    future: asyncio.Future[Outcome] = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
-
-    def resolve(self, outcome: Outcome) -> None:
-        """Tell the caller, unless it was told already."""
-        if not self.future.done():
-            self.future.set_result(outcome)
-
-
-def _key(entry: Entry) -> tuple[int, bytes, str]:
-    return entry.tenant_id, entry.source_id.bytes, entry.transaction_id
-
 
 class Ledger:
     """The one writer of a listener process."""
@@ -147,6 +52,10 @@ class Ledger:
         self._batch_size = settings.LISTENER_BATCH_SIZE
         self._waiting: deque[Entry] = deque()
         self._batch: list[Entry] = []
+        self._bundles: deque[Bundle] = deque()
+        self._bundle: Bundle | None = None
+        #: Callbacks in bundles, waiting or under way.
+        self._bundled = 0
         #: How many waited when the last commit began.
         self._last_size = 0
         self._wake = asyncio.Event()
@@ -157,12 +66,13 @@ class Ledger:
     @property
     def depth(self) -> int:
         """How many callbacks wait for their commit."""
-        return len(self._waiting) + len(self._batch)
+        return len(self._waiting) + len(self._batch) + self._bundled
 
     @property
     def is_full(self) -> bool:
         """Whether one more would be refused."""
-        return len(self._waiting) + len(self._batch) >= self._queue_length
+        depth = len(self._waiting) + len(self._batch) + self._bundled
+        return depth >= self._queue_length
 
     def start(self) -> None:
         """Begin to commit."""
@@ -191,6 +101,23 @@ class Ledger:
         self._waiting.append(entry)
         self._wake.set()
         return await entry.future
+
+    async def record_all(self, bundle: Bundle) -> list[Outcome]:
+        """
+        Return the outcomes of callbacks that are stored all or not at all, in order.
+
+        Where one conflicts, those that would have been stored have no receipt.
+        """
+        if self.is_away:
+            return [UNAVAILABLE] * len(bundle.entries)
+        waiting = self.depth
+        # One that is longer than the queue still has its turn.
+        if waiting and waiting + len(bundle.entries) > self._queue_length:
+            return [OVERLOADED] * len(bundle.entries)
+        self._bundles.append(bundle)
+        self._bundled += len(bundle.entries)
+        self._wake.set()
+        return await bundle.future
 
     async def _run(self) -> None:
         while True:
@@ -226,21 +153,64 @@ class Ledger:
         self.is_away = True
         while self._waiting:
             self._waiting.popleft().resolve(UNAVAILABLE)
+        while self._bundles:
+            bundle = self._bundles.popleft()
+            self._bundled -= len(bundle.entries)
+            bundle.refuse(UNAVAILABLE)
 
     async def _commit_waiting(self) -> None:
-        while self._waiting:
-            await self._gather()
-            self._batch = batch = self._take()
-            if not batch:
-                continue
-            try:
-                await self._commit(batch)
-            finally:
-                self._batch = []
-                self._settle(batch)
+        while self._waiting or self._bundles:
+            if self._waiting:
+                await self._commit_next()
+            if self._bundles and self._lane.connection is not None:
+                await self._commit_bundle(self._bundles.popleft())
             if self._lane.connection is None:
                 return
         self._wake.clear()
+
+    async def _commit_next(self) -> None:
+        await self._gather()
+        self._batch = batch = self._take()
+        if not batch:
+            return
+        try:
+            await self._commit(batch)
+        finally:
+            self._batch = []
+            self._settle(batch)
+
+    async def _commit_bundle(self, bundle: Bundle) -> None:
+        """Commit a bundle whose caller waits still; undecided, try once more."""
+        self._bundle = bundle
+        try:
+            if not bundle.future.done():
+                await self._try_bundle(bundle)
+        finally:
+            self._bundle = None
+            is_lost = self._lane.connection is None
+            if is_lost and not bundle.is_retry and not bundle.future.done():
+                bundle.is_retry = True
+                self._bundles.appendleft(bundle)
+            else:
+                self._bundled -= len(bundle.entries)
+                bundle.refuse(UNAVAILABLE)
+
+    async def _try_bundle(self, bundle: Bundle) -> None:
+        started = perf_counter()
+        try:
+            outcomes = await store_bundle(self._lane, bundle)
+        except UnsafeCommit as error:
+            await self._refuse(error)
+            bundle.refuse(UNAVAILABLE)
+        except psycopg.OperationalError as error:
+            log.warning("A commit did not succeed: %s", str(error).strip())
+        except (psycopg.Error, ValueError) as error:
+            log.error("Postgres refuses a bundle: %s", type(error).__name__)  # noqa: TRY400 (the traceback holds the body)
+        else:
+            doorbell.ring("ingest.process")
+            bundle.resolve(outcomes)
+            metrics.COMMIT_SECONDS.observe(perf_counter() - started)
+            metrics.BATCH_SIZE.observe(len(bundle.entries))
 
     async def _gather(self) -> None:
         """
@@ -291,7 +261,9 @@ class Ledger:
         try:
             await self._store(batch)
         except UnsafeCommit as error:
-            await self._refuse(batch, error)
+            for entry in batch:
+                entry.resolve(UNAVAILABLE)
+            await self._refuse(error)
             return
         except psycopg.OperationalError as error:
             log.warning("A commit did not succeed: %s", str(error).strip())
@@ -306,64 +278,26 @@ class Ledger:
         metrics.COMMIT_SECONDS.observe(perf_counter() - started)
         metrics.BATCH_SIZE.observe(len(batch))
 
-    async def _refuse(self, batch: list[Entry], error: UnsafeCommit) -> None:
+    async def _refuse(self, error: UnsafeCommit) -> None:
         """Acknowledge nothing more until a new connection is safe."""
-        for entry in batch:
-            entry.resolve(UNAVAILABLE)
         self._go_away(error)
         await self._lane.close()
 
     async def _store(self, batch: list[Entry]) -> None:
-        batch.sort(key=_key)
-        cursor = await self._lane.execute(
-            STORE,
-            [
-                [entry.receipt for entry in batch],
-                [entry.tenant_id for entry in batch],
-                [entry.source_id for entry in batch],
-                [entry.transaction_id for entry in batch],
-                [entry.digest for entry in batch],
-                [entry.content_type for entry in batch],
-                [entry.body for entry in batch],
-            ],
-        )
-        first = await cursor.fetchone()
-        if first is not None:
+        batch.sort(key=by_key)
+        known = await insert(self._lane, batch)
+        if len(known) < len(batch):
             doorbell.ring("ingest.process")
-            require_durable(first[1])
-        if cursor.rowcount == len(batch):
+        if not known:
             for entry in batch:
                 entry.resolve(Outcome(Verdict.ACCEPTED, entry.receipt))
             return
-        others = await cursor.fetchall()
-        stored = {row[0] for row in (first, *others) if row is not None}
-        known = []
+        before = set(known)
         for entry in batch:
-            if entry.receipt in stored:
+            if entry not in before:
                 entry.resolve(Outcome(Verdict.ACCEPTED, entry.receipt))
-            else:
-                known.append(entry)
-        await self._compare(known)
-
-    async def _compare(self, known: Sequence[Entry]) -> None:
-        """Answer those whose transaction id was there already."""
-        cursor = await self._lane.execute(
-            FIRST,
-            [
-                list(range(len(known))),
-                [entry.tenant_id for entry in known],
-                [entry.source_id for entry in known],
-                [entry.transaction_id for entry in known],
-            ],
-        )
-        for place, receipt, digest in await cursor.fetchall():
-            entry = known[place]
-            if receipt == entry.receipt:
-                entry.resolve(Outcome(Verdict.ACCEPTED, receipt))
-            elif digest == entry.digest:
-                entry.resolve(Outcome(Verdict.DUPLICATE, receipt))
-            else:
-                entry.resolve(CONFLICT)
+        for entry, outcome in zip(known, await compare(self._lane, known), strict=True):
+            entry.resolve(outcome)
 
     async def _sweep(self) -> None:
         """Answer callers whose time is over, whatever Postgres does meanwhile."""
@@ -375,3 +309,6 @@ class Ledger:
             for entry in (*self._batch, *self._waiting):
                 if entry.deadline_at <= now:
                     entry.resolve(UNAVAILABLE)
+            for bundle in (self._bundle, *self._bundles):
+                if bundle is not None and bundle.deadline_at <= now:
+                    bundle.refuse(UNAVAILABLE)

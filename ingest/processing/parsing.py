@@ -12,7 +12,7 @@ def parse_body(
     body: bytes | None,
     *,
     now: datetime,
-    received_at: datetime | None = None,
+    received_at: datetime,
 ) -> Parsed:
     """Return what a body says; one that cannot be read is an error, no exception."""
     if body is None:
@@ -20,7 +20,7 @@ def parse_body(
     form = find_format(content_type)
     if form is None:
         return _refused("content_type_unknown", "No parser reads this content type.")
-    return form.parse(body, Context(now=now, received_at=received_at or now))
+    return form.parse(body, Context(now=now, received_at=received_at))
 
 
 def _refused(code: str, detail: str) -> Parsed:

@@ -96,7 +96,7 @@ def _explain(body: bytes) -> _Head:
     if members.transaction_id is UNSET or bytes(members.transaction_id) == b"null":
         return _Head(readings=members.readings)
     try:
-        identifier = decode_json(_string, bytes(members.transaction_id))
+        identifier = decode_json(_string, members.transaction_id)
     except msgspec.ValidationError:
         raise _identifier_invalid() from None
     return _Head(readings=members.readings, transaction_id=identifier)
