@@ -47,7 +47,9 @@ class DrainingServer(MPServer):
             websockets=False,
             backlog=BACKLOG,
             backpressure=BACKLOG,
-            http1_settings=HTTP1Settings(header_read_timeout=HEAD_TIMEOUT_MS),
+            http1_settings=HTTP1Settings(
+                header_read_timeout=HEAD_TIMEOUT_MS, max_buffer_size=HEAD_LIMIT_BYTES
+            ),
             http2_settings=HTTP2Settings(max_headers_size=HEAD_LIMIT_BYTES),
             log_level=LogLevels.warning,
             ssl_cert=Path(settings.TLS_CERT) if has_tls else None,
