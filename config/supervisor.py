@@ -255,7 +255,10 @@ class Supervisor:
             name: [process.pid, _created_at(process.pid)]
             for name, (_, process) in self._running.items()
         }
-        self._state.write_text(json.dumps(groups))
+        # In one step: who reads it at any moment finds it whole.
+        new = self._state.with_suffix(".new")
+        new.write_text(json.dumps(groups))
+        new.replace(self._state)
 
 
 def end_leftovers(state: Path) -> None:
