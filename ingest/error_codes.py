@@ -70,7 +70,19 @@ READING_CODES: dict[str, Meaning] = {
 
 #: Codes of a whole callback: it is rejected because …
 BODY_CODES: dict[str, Meaning] = {
-    "malformed_json": Meaning("the body is no object with a list of readings", _SENDER),
+    "malformed_json": Meaning(
+        "the body is no object with a list of readings (SenML: no array)", _SENDER
+    ),
+    "invalid_event": Meaning("the body is no CloudEvent", _SENDER),
+    "base_invalid": Meaning(
+        "a base field of a SenML pack is not what RFC 8428 says, so that nothing after it can be resolved",
+        _SENDER,
+    ),
+    "version_unsupported": Meaning("a SenML pack has a `bver` above 10", _SENDER),
+    "label_unknown": Meaning(
+        "a SenML label ends in `_`, and so must be understood, but is not known",
+        _SENDER,
+    ),
     "content_type_unknown": Meaning(
         "no parser reads its content type",
         "bring the workers to the listener's version, then process it again",

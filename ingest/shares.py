@@ -11,8 +11,20 @@ Source: docs/explanation/usage.md
 LONGEST_SPAN_DAYS = 400
 #: Decimals of a part; the last part takes what is left.
 PART_DECIMALS = 6
-#: Units whose values do not add up: power, flow, temperature, pressure.
-STATE_UNITS = ("kW", "l/min", "Cel", "bar")
+#: Units whose values do not add up: power, flow, temperature, pressure, voltage, …
+STATE_UNITS = (
+    "kW",
+    "l/min",
+    "Cel",
+    "bar",
+    "V",
+    "A",
+    "Hz",
+    "K",
+    "var",
+    "VA",
+    "%RH",
+)
 
 
 def _cumulative(moment: str) -> str:

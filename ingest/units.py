@@ -67,6 +67,13 @@ _DIMENSIONS: dict[str, tuple[bool, dict[str, str | Decimal]]] = {
     "l/min": (False, {"l/min": "1", "L/min": "1"}),
     "Cel": (False, {"Cel": "1", "°C": "1", "degC": "1"}),
     "bar": (False, {"bar": "1", "mbar": "0.001"}),
+    "V": (False, {"V": "1", "mV": "0.001", "kV": "1000"}),
+    "A": (False, {"A": "1", "mA": "0.001", "kA": "1000"}),
+    "Hz": (False, {"Hz": "1"}),
+    "K": (False, {"K": "1"}),
+    "var": (False, {"var": "1", "kvar": "1000"}),
+    "VA": (False, {"VA": "1", "kVA": "1000"}),
+    "%RH": (False, {"%RH": "1"}),
 }
 
 
