@@ -19,6 +19,8 @@ TOLERANCE_S = 300
 _SECRET_BYTES = 32
 _HUB_PREFIX = b"sha256="
 _DIGITS_LIMIT = 12
+#: A body up to this size is copied to stand behind its head: the quicker way.
+_JOINED_LIMIT = 64 * 1024
 _DEVICE_KEY_LABEL = b"gridhook/device/v1\0"
 
 
@@ -89,14 +91,21 @@ def verify_standard(
 ) -> bool:
     """Tell whether one of the header's signatures is one of the keys', and timely."""
     given = [_octets(item) for item in header.split(" ") if item.startswith("v1,")]
-    signed = b"%s.%s.%s" % (_octets(message_id), _octets(timestamp), body)
+    head = b"%s.%s." % (_octets(message_id), _octets(timestamp))
     matches = False
     for key in keys:
-        digest = hmac.digest(key, signed, "sha256")
-        expected = b"v1," + base64.b64encode(digest)
+        expected = b"v1," + base64.b64encode(_joined_digest(key, head, body))
         for item in given:
             matches |= hmac.compare_digest(expected, item)
     return matches and _is_timely(timestamp, now_s)
+
+
+def _joined_digest(key: bytes, head: bytes, body: bytes) -> bytes:
+    if len(body) <= _JOINED_LIMIT:
+        return hmac.digest(key, head + body, "sha256")
+    mac = hmac.new(key, head, "sha256")
+    mac.update(body)
+    return mac.digest()
 
 
 def _is_timely(timestamp: str, now_s: float) -> bool:

@@ -6,6 +6,7 @@ An unknown or disabled one is always told what a wrong signature is told, and af
 much work: `_REFUSAL_DIGESTS` digests over the body, whatever was missing or malformed.
 """
 
+import asyncio
 from secrets import token_bytes
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from ingest.listener.rate_store import Limits
 from ingest.listener.rates import RateLimiter
 from ingest.listener.replies import Refused, Reply
 from ingest.listener.requests import (
+    LARGE_BYTES,
     Headers,
     Request,
     device_named,
@@ -83,7 +85,13 @@ class Admission:
             if source.limits:
                 marks = await self._count(source.limits)
         keys, device = _keys(source, headers, now_s)
-        if not _is_signed(source, keys, headers, body, now_s=now_s) or source is None:
+        if len(body) > LARGE_BYTES:
+            is_signed = await asyncio.to_thread(
+                _is_signed, source, keys, headers, body, now_s=now_s
+            )
+        else:
+            is_signed = _is_signed(source, keys, headers, body, now_s=now_s)
+        if not is_signed or source is None:
             raise Refused(replies.SIGNATURE_INVALID)
         return Admitted(source, device, marks)
 

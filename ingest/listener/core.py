@@ -39,10 +39,11 @@ class Listener:
 
     def __init__(self) -> None:
         self.ledger = Ledger()
+        self._large_ledger = Ledger("large")
         self.sources = SourceDirectory()
         self._limiter = RateLimiter()
         self._admission = Admission(self.sources, self._limiter)
-        self._intake = Intake(self.ledger)
+        self._intake = Intake(self.ledger, self._large_ledger)
         self._probes = Probes(self.ledger, self.sources)
         self._refusals = RefusalLog()
         self._body_limit = settings.BODY_LIMIT_BYTES
@@ -58,6 +59,7 @@ class Listener:
     def start(self) -> None:
         """Begin; call it in the event loop that brings the requests."""
         self.ledger.start()
+        self._large_ledger.start()
         self.sources.start()
         self._limiter.start()
         self._probes.start()
@@ -65,7 +67,7 @@ class Listener:
 
     async def close(self) -> None:
         """Answer who waits, then end."""
-        await self.ledger.close()
+        await asyncio.gather(self.ledger.close(), self._large_ledger.close())
         await self.sources.close()
         await self._limiter.close()
         await self._probes.close()
@@ -173,6 +175,7 @@ class Listener:
         while True:
             await asyncio.sleep(1)
             metrics.HELD_BYTES.set(self._held_bytes)
+            metrics.QUEUE_DEPTH.set(self.ledger.depth + self._large_ledger.depth)
             now = loop.time()
             for task, ends_at in self._reading.items():
                 if ends_at <= now and task not in self._late:

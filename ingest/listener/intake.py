@@ -1,5 +1,6 @@
 """What an admitted sender sent: content type, envelopes, and place in the ledger."""
 
+import asyncio
 from collections.abc import Sequence
 from hashlib import sha256
 
@@ -10,7 +11,7 @@ from ingest.listener import replies
 from ingest.listener.entries import Bundle, Entry, Outcome, Verdict
 from ingest.listener.ledger import Ledger
 from ingest.listener.replies import Refused, Reply, refusal
-from ingest.listener.requests import Headers
+from ingest.listener.requests import LARGE_BYTES, Headers
 from ingest.listener.sources import KnownSource
 from ingest.models import Scheme
 
@@ -27,8 +28,9 @@ _REFUSED_OUTCOMES = {
 class Intake:
     """Reads envelopes and puts them into the ledger."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, large_ledger: Ledger) -> None:
         self._ledger = ledger
+        self._large_ledger = large_ledger
 
     async def take(
         self,
@@ -49,30 +51,37 @@ class Intake:
         form = find_format(headers.get("content-type"))
         if form is None:
             return MEDIA_TYPE
+        ledger = self._ledger
         try:
-            envelopes = form.read(body)
+            if len(body) > LARGE_BYTES:
+                ledger = self._large_ledger
+                parts = await asyncio.to_thread(_parts, form, body)
+            else:
+                parts = _parts(form, body)
         except EnvelopeInvalid as error:
             return _unreadable(error)
-        entries = [
-            _entry(source, headers, envelope, form, deadline_at)
-            for envelope in envelopes
-        ]
+        entries = [_entry(source, headers, part, form, deadline_at) for part in parts]
         for entry in entries:
             entry.signed_by = signed_by
         if form.parts_type is not None:
             bundle = Bundle(entries, deadline_at)
-            return _answer_all(entries, await self._ledger.record_all(bundle))
-        return _answer(entries[0], await self._ledger.record(entries[0]))
+            return _answer_all(entries, await ledger.record_all(bundle))
+        return _answer(entries[0], await ledger.record(entries[0]))
+
+
+def _parts(form: Format, body: bytes) -> list[tuple[Envelope, bytes]]:
+    """Return the body's envelopes, each with its digest."""
+    return [(one, sha256(one.body).digest()) for one in form.read(body)]
 
 
 def _entry(
     source: KnownSource,
     headers: Headers,
-    envelope: Envelope,
+    part: tuple[Envelope, bytes],
     form: Format,
     deadline_at: float,
 ) -> Entry:
-    digest = sha256(envelope.body).digest()
+    envelope, digest = part
     return Entry(
         tenant_id=source.tenant_id,
         source_id=source.id,

@@ -33,8 +33,8 @@ from tenants import doorbell
 
 log = logging.getLogger(__name__)
 
-#: Bodies that are committed together at most, in bytes.
-BATCH_BYTES = 16 * 1024 * 1024
+#: Bodies that are committed together at most, in bytes; the driver copies them twice.
+BATCH_BYTES = 4 * 1024 * 1024
 #: Seconds that a commit waits for more callbacks, when the last one had several …
 GATHER_S = 0.004
 #: … and how many need no more.
@@ -44,10 +44,10 @@ SWEEP_S = 0.1
 
 
 class Ledger:
-    """The one writer of a listener process."""
+    """A writer of a listener process, over one connection."""
 
-    def __init__(self) -> None:
-        self._lane = Lane("ledger", statement_timeout_s=settings.LISTENER_DEADLINE_S)
+    def __init__(self, name: str = "ledger") -> None:
+        self._lane = Lane(name, statement_timeout_s=settings.LISTENER_DEADLINE_S)
         self._queue_length = settings.LISTENER_QUEUE_LENGTH
         self._batch_size = settings.LISTENER_BATCH_SIZE
         self._waiting: deque[Entry] = deque()
@@ -304,7 +304,6 @@ class Ledger:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(SWEEP_S)
-            metrics.QUEUE_DEPTH.set(self.depth)
             now = loop.time()
             for entry in (*self._batch, *self._waiting):
                 if entry.deadline_at <= now:

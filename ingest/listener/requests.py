@@ -19,6 +19,9 @@ _WANTED = frozenset(
     }
 )
 FORWARDED = "x-forwarded-for"
+#: A body above this size is large: looked at in a thread, and stored over a connection
+#: of its own, so that small ones wait for neither.
+LARGE_BYTES = 256 * 1024
 #: Characters of a device's id.
 DEVICE_LIMIT = 255
 
