@@ -11,7 +11,8 @@ import contextlib
 import os
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 from redis.asyncio import ConnectionPool
@@ -117,11 +118,6 @@ class RateStore:
         self._decide = self._beat = b""
         self._name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
-    @property
-    def is_open(self) -> bool:
-        """Whether there is a connection."""
-        return self._connection is not None
-
     async def decide(
         self, groups: Sequence[tuple[Limits, int]], *, timeout_s: float
     ) -> list[Decision]:
@@ -159,6 +155,15 @@ class RateStore:
         )
         return count
 
+    async def leave(self, *, timeout_s: float) -> None:
+        """
+        Say that this listener ends.
+
+        Raises: StoreUnavailable.
+        """
+        async with self._bounded(timeout_s):
+            await self._send("ZREM", f"{PREFIX}listeners", self._name)
+
     async def close(self) -> None:
         """Close the connection, if there is one."""
         connection, self._connection = self._connection, None
@@ -168,19 +173,25 @@ class RateStore:
 
     async def _open(self, timeout_s: float) -> None:
         self._connection = self._pool.make_connection()  # type: ignore[no-untyped-call]  # untyped there
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._connection.connect()
-                self._decide = await self._send("SCRIPT", "LOAD", DECIDE)
-                self._beat = await self._send("SCRIPT", "LOAD", BEAT)
-        except (RedisError, OSError) as error:
-            await self.close()
-            raise StoreUnavailable(str(error)) from error
+        async with self._bounded(timeout_s):
+            await self._connection.connect()
+            self._decide = await self._send("SCRIPT", "LOAD", DECIDE)
+            self._beat = await self._send("SCRIPT", "LOAD", BEAT)
 
     async def _ask(self, script: bytes, timeout_s: float, *arguments: str | int) -> Any:
+        async with self._bounded(timeout_s):
+            return await self._send("EVALSHA", script, *arguments)
+
+    @asynccontextmanager
+    async def _bounded(self, timeout_s: float) -> AsyncGenerator[None, None]:
+        """
+        Let the block last so long at most.
+
+        Raises: StoreUnavailable.
+        """
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._send("EVALSHA", script, *arguments)
+                yield
         except (RedisError, OSError) as error:
             # What comes late would be taken for the answer to something else.
             await self.close()

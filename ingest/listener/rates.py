@@ -9,6 +9,7 @@ Source: docs/reference/listener.md
 """
 
 import asyncio
+import contextlib
 import logging
 from math import ceil
 from time import monotonic
@@ -142,6 +143,9 @@ class RateLimiter:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._store is not None:
+            if not self.is_local:
+                with contextlib.suppress(StoreUnavailable):
+                    await self._store.leave(timeout_s=PATIENCE_S)
             await self._store.close()
 
     async def take(self, limits: Limits) -> Grant:

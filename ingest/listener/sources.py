@@ -107,7 +107,7 @@ class SourceDirectory:
         self._announcements = Lane("news", statement_timeout_s=_STATEMENT_TIMEOUT_S)
         #: By public id, with the moment until which it is believed.
         self._known: dict[str, tuple[float, KnownSource]] = {}
-        self._unknown: dict[UUID, float] = {}
+        self._unknown: dict[str, float] = {}
         self._wanted: dict[UUID, asyncio.Future[KnownSource | None]] = {}
         self._wake = asyncio.Event()
         #: Counts invalidations: what was read before the last one is not kept.
@@ -143,12 +143,12 @@ class SourceDirectory:
         if (held := self._known.get(text)) is not None and held[0] > now:
             metrics.SOURCES.hits += 1
             return held[1]
+        if self._unknown.get(text, 0.0) > now:
+            metrics.SOURCES.hits += 1
+            return None
         try:
             source_id = parse_public_id("src", text)
         except IdentifierInvalid:
-            return None
-        if self._unknown.get(source_id, 0.0) > now:
-            metrics.SOURCES.hits += 1
             return None
         metrics.SOURCES.misses += 1
         return await self._ask(source_id)
@@ -214,9 +214,9 @@ class SourceDirectory:
             if (source := found.get(source_id)) is not None:
                 self._known[text] = (until, source)
                 self._revoked += len(source.revoked)
-                self._unknown.pop(source_id, None)
+                self._unknown.pop(text, None)
             else:
-                self._unknown[source_id] = until
+                self._unknown[text] = until
         while len(self._known) > KNOWN_LIMIT or self._revoked > REVOKED_LIMIT:
             self._drop(next(iter(self._known)))
         metrics.SOURCES.size = len(self._known)
@@ -238,8 +238,9 @@ class SourceDirectory:
             self._forget_all()
         self._version = max(number, self._version)
         self._changes += 1
-        self._drop(public_id("src", key))
-        self._unknown.pop(key, None)
+        text = public_id("src", key)
+        self._drop(text)
+        self._unknown.pop(text, None)
 
     def _forget_all(self) -> None:
         self._changes += 1
