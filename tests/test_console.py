@@ -20,6 +20,7 @@ from conftest import make_tenant
 from ingest.models import (
     Callback,
     CallbackRejection,
+    Channel,
     Device,
     Source,
 )
@@ -42,7 +43,7 @@ FORMS_NOT_FOR_CLERKS = {
     ApiKey,
     AuditEntry,
 }
-FOR_ALL = {Device, Account, Tariff, Agreement, BillRun, Invoice}
+FOR_ALL = {Device, Channel, Account, Tariff, Agreement, BillRun, Invoice}
 
 
 def a_callback(tenant: Tenant, source: Source) -> Callback:
@@ -88,6 +89,9 @@ class Furnished:
             )
             delivery = send_test(**who, endpoint=endpoint, now=timezone.now())
             device = Device.objects.create(tenant=self.tenant, name="WM-1")
+            channel = Channel.objects.create(
+                tenant=self.tenant, device=device, code="main", kind="interval"
+            )
             account = create_account(**who, number="A-1", name="Eline")
             prices = [{"type": "standing", "price_per_day": "0.10"}]
             tariff = create_tariff(
@@ -105,6 +109,7 @@ class Furnished:
             self.things: dict[type[Any], Any] = {
                 Source: source,
                 Device: device,
+                Channel: channel,
                 Endpoint: endpoint,
                 Delivery: delivery,
                 Account: account,
@@ -243,6 +248,7 @@ def test_forms_about_another_tenants_thing_are_not_found(furnished: Furnished) -
     for model, name in (
         (Source, "edit"),
         (CallbackRejection, "discard"),
+        (Channel, "watch"),
         (Tariff, "version"),
         (Agreement, "end"),
     ):

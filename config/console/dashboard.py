@@ -12,6 +12,7 @@ from config.console.activity import COUNT_LIMIT, Activity, activity
 from ingest.models import Callback, CallbackRejection, Source
 from ingest.queries import source_url
 from ingest.queries.rejections import EVERYTHING, count_open, rejections
+from ingest.queries.watches import count_silent
 from subscriptions.admin import outcome_words
 from subscriptions.models import Delivery, DeliveryStatus, Endpoint
 from tenants.actors import actor_of
@@ -31,7 +32,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         **context,
         "tenant": tenant,
         "seen": seen,
-        "tiles": _tiles(seen, now),
+        "tiles": [*_tiles(seen, now), *_silence(tenant)],
         "last_age": age(seen.last_received_at, now),
         "series": _series(seen, tenant),
         "failures": _failures(tenant),
@@ -84,6 +85,21 @@ def _tiles(seen: Activity, now: datetime) -> list[dict[str, Any]]:
             "note": f"{bounded(seen.retrying)} retrying, {bounded(seen.dead)} dead",
             "is_bad": seen.failing > 0,
         },
+    ]
+
+
+def _silence(tenant: Tenant) -> list[dict[str, Any]]:
+    """Return the tile of silent channels, where any is watched."""
+    silent = count_silent(tenant=tenant)
+    if silent is None:
+        return []
+    return [
+        {
+            "label": "Silent",
+            "value": bounded(silent),
+            "note": "watched channels",
+            "is_bad": silent > 0,
+        }
     ]
 
 

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from billing.models import Account, Agreement, BillRun, Invoice, Tariff
-from ingest.models import Callback, CallbackRejection, Device, Source
+from ingest.models import Callback, CallbackRejection, Channel, Device, Source
 from ingest.queries.rejections import count_open
 from subscriptions.models import Delivery, Endpoint
 from tenants.actors import actor_of
@@ -35,6 +35,7 @@ _GROUPS: tuple[tuple[str, Sequence[_Entry]], ...] = (
             _Entry("Callbacks", "move_to_inbox", Callback),
             _Entry("Rejected", "report", CallbackRejection),
             _Entry("Devices", "speed", Device),
+            _Entry("Channels", "show_chart", Channel),
         ),
     ),
     (

@@ -34,6 +34,14 @@ class ChannelSerializer(serializers.ModelSerializer[Channel]):
 
     device = serializers.CharField(source="device.name", read_only=True)
     channel = serializers.CharField(source="code", read_only=True)
+    last_heard_at = serializers.DateTimeField(
+        source="heard_at",
+        read_only=True,
+        allow_null=True,
+        help_text="When a callback with its readings came, since it is watched.",
+    )
+    due_at = serializers.DateTimeField(read_only=True, allow_null=True)
+    silent_since = serializers.DateTimeField(read_only=True, allow_null=True)
 
     class Meta:
         model = Channel
@@ -44,15 +52,40 @@ class ChannelSerializer(serializers.ModelSerializer[Channel]):
             "kind",
             "commodity",
             "unit",
+            "expected_interval_s",
+            "last_heard_at",
+            "due_at",
+            "silent_since",
             "created_at",
         ]
         read_only_fields = fields
 
 
-class CommoditySerializer(serializers.Serializer[Any]):
-    """What a channel measures."""
+class ExpectedIntervalSerializer(serializers.Serializer[Any]):
+    """Within which time the next reading is expected."""
 
-    commodity = serializers.RegexField(r"^[a-z][a-z0-9_]*$", max_length=32)
+    expected_interval_s = serializers.IntegerField(
+        allow_null=True, help_text="Null: silence is no news."
+    )
+
+
+class ChannelChangeSerializer(serializers.Serializer[Any]):
+    """What a channel measures, and within which time its next reading is expected."""
+
+    commodity = serializers.RegexField(
+        r"^[a-z][a-z0-9_]*$", max_length=32, required=False
+    )
+    expected_interval_s = serializers.IntegerField(
+        allow_null=True, required=False, help_text="Null: silence is no news."
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Refuse a change of nothing."""
+        if not attrs:
+            raise serializers.ValidationError(
+                "Neither commodity nor expected_interval_s is given."
+            )
+        return attrs
 
 
 class ReadingSerializer(serializers.Serializer[Reading]):

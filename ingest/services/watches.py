@@ -1,5 +1,7 @@
 """What a person decides about channels whose silence is news."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection, transaction
@@ -66,30 +68,36 @@ def watch_device(
     return _expect(tenant, actor, its, expected_interval_s, (device.name, {}))
 
 
+@dataclass(frozen=True)
+class Which:
+    """Which channels are meant: these ids, or all that are named and measure so."""
+
+    ids: Sequence[int] = ()
+    #: What their devices' names begin with; empty: anything.
+    device_prefix: str = ""
+    #: Empty: any.
+    commodity: str = ""
+
+
 @transaction.atomic
-def watch_matching(
-    *,
-    tenant: Tenant,
-    actor: Actor,
-    device_prefix: str,
-    commodity: str,
-    expected_interval_s: int | None,
+def watch_many(
+    *, tenant: Tenant, actor: Actor, which: Which, expected_interval_s: int | None
 ) -> int:
     """
-    Say it of every channel of devices that are named so; return how many changed.
+    Say it of many channels; return how many changed.
 
-    An empty prefix or commodity means any.
     Raises: ExpectedIntervalInvalid.
     """
-    matching = Channel.objects.filter(tenant=tenant)
-    if device_prefix:
-        matching = matching.filter(device__name__startswith=device_prefix)
-    if commodity:
-        matching = matching.filter(commodity=commodity)
-    about = {"commodity": commodity}
-    return _expect(
-        tenant, actor, matching, expected_interval_s, (f"{device_prefix}*", about)
-    )
+    channels = Channel.objects.filter(tenant=tenant)
+    if which.ids:
+        channels = channels.filter(pk__in=which.ids)
+    if which.device_prefix:
+        channels = channels.filter(device__name__startswith=which.device_prefix)
+    if which.commodity:
+        channels = channels.filter(commodity=which.commodity)
+    subject = "selected channels" if which.ids else f"{which.device_prefix}*"
+    about = {"commodity": which.commodity} if which.commodity else {}
+    return _expect(tenant, actor, channels, expected_interval_s, (subject, about))
 
 
 def _expect(

@@ -1,5 +1,7 @@
 """Devices, channels and readings over the API."""
 
+from typing import Any
+
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 from drf_spectacular.types import OpenApiTypes
@@ -13,13 +15,16 @@ from rest_framework.viewsets import GenericViewSet
 
 from ingest.models import Channel, Device, Reading
 from ingest.queries import device_channels
+from ingest.queries.watches import with_watch
 from ingest.serializers.devices import (
+    ChannelChangeSerializer,
     ChannelSerializer,
-    CommoditySerializer,
     DeviceSerializer,
+    ExpectedIntervalSerializer,
     ReadingSerializer,
 )
 from ingest.services.devices import approve_device, quarantine_device, set_commodity
+from ingest.services.watches import watch_channel, watch_device
 from ingest.views.parameters import moment, optional, required
 from tenants.actors import actor_of
 
@@ -60,16 +65,36 @@ class DeviceViewSet(
         )
         return Response(self.get_serializer(device).data)
 
+    @extend_schema(request=ExpectedIntervalSerializer, responses=DeviceSerializer)
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Say within which time a reading of each of its channels is expected."""
+        actor = actor_of(request)
+        device = self.get_object()
+        wanted = ExpectedIntervalSerializer(data=request.data)
+        wanted.is_valid(raise_exception=True)
+        watch_device(
+            tenant=actor.tenant, actor=actor, device=device, **wanted.validated_data
+        )
+        return Response(self.get_serializer(device).data)
+
 
 class ChannelFilter(filters.FilterSet):
     """How the list of channels is narrowed."""
 
     device = filters.CharFilter("device__name", strip=False)
     channel = filters.CharFilter("code", strip=False)
+    silent = filters.BooleanFilter(method="by_silence")
+    watched = filters.BooleanFilter("expected_interval_s", "isnull", exclude=True)
 
     class Meta:
         model = Channel
         fields = ["kind", "commodity"]
+
+    def by_silence(
+        self, channels: QuerySet[Channel], name: str, value: bool
+    ) -> QuerySet[Channel]:
+        """Keep the silent ones, or the others."""
+        return channels.filter(watch__silent_since__isnull=not value)
 
 
 class ChannelViewSet(
@@ -87,22 +112,28 @@ class ChannelViewSet(
         if getattr(self, "swagger_fake_view", False):
             return Channel.objects.none()
         tenant = actor_of(self.request).tenant
-        return Channel.objects.filter(tenant=tenant).select_related("device")
+        channels = Channel.objects.filter(tenant=tenant).select_related("device")
+        return with_watch(channels)
 
-    @extend_schema(request=CommoditySerializer, responses=ChannelSerializer)
+    @extend_schema(request=ChannelChangeSerializer, responses=ChannelSerializer)
     def partial_update(self, request: Request, pk: str) -> Response:
-        """Say what the channel measures."""
-        actor = actor_of(request)
-        wanted = CommoditySerializer(data=request.data)
+        """Say what the channel measures, and when its next reading is expected."""
         channel = self.get_object()
+        wanted = ChannelChangeSerializer(data=request.data)
         wanted.is_valid(raise_exception=True)
-        changed = set_commodity(
-            tenant=actor.tenant,
-            actor=actor,
-            channel=channel,
-            commodity=wanted.validated_data["commodity"],
-        )
-        return Response(self.get_serializer(changed).data)
+        change = wanted.validated_data
+        actor = actor_of(request)
+        about: dict[str, Any] = {
+            "tenant": actor.tenant,
+            "actor": actor,
+            "channel": channel,
+        }
+        if "commodity" in change:
+            set_commodity(**about, commodity=change["commodity"])
+        if "expected_interval_s" in change:
+            seconds = change["expected_interval_s"]
+            watch_channel(**about, expected_interval_s=seconds)
+        return Response(self.get_serializer(self.get_object()).data)
 
 
 class OldestFirst(CursorPagination):
