@@ -75,7 +75,8 @@ BODY_CODES: dict[str, Meaning] = {
     ),
     "invalid_event": Meaning("the body is no CloudEvent", _SENDER),
     "base_invalid": Meaning(
-        "a base field of a SenML pack is not what RFC 8428 says, so that nothing after it can be resolved",
+        "a base field of a SenML pack is not what RFC 8428 says, so that nothing after "
+        "it can be resolved",
         _SENDER,
     ),
     "version_unsupported": Meaning("a SenML pack has a `bver` above 10", _SENDER),
