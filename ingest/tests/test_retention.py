@@ -241,6 +241,7 @@ def test_partitions_come_and_go_without_a_stall(tenant: Tenant) -> None:
     """A body is stored every few milliseconds, and a worker reads others all along."""
     ends = threading.Event()
     waits_s: list[float] = []
+    dropped = 0
     day = datetime(2005, 5, 5, tzinfo=UTC)
 
     def insert() -> None:
@@ -264,15 +265,16 @@ def test_partitions_come_and_go_without_a_stall(tenant: Tenant) -> None:
         one.start()
     try:
         with override_settings(BODY_RETENTION_DAYS=90):
-            for turn in range(3):
-                partitions.ensure_partitions(day + timedelta(days=8 * turn))
-            assert partitions.drop_old_bodies(day + timedelta(days=200)) >= 24
+            while len(waits_s) < 30:
+                partitions.ensure_partitions(day)
+                dropped += partitions.drop_old_bodies(day + timedelta(days=200))
     finally:
         ends.set()
         for one in others:
             one.join(10)
-    assert len(waits_s) > 10
-    assert max(waits_s) < 0.6
+    assert dropped >= 8
+    # The drop's own patience is 0.3 s; whoever waits for a lock, 5 s.
+    assert max(waits_s) < 1.5
 
 
 def test_months_of_readings_are_dropped_and_usage_and_history_stay(
