@@ -175,8 +175,10 @@ class Listener:
         while True:
             await asyncio.sleep(1)
             metrics.HELD_BYTES.set(self._held_bytes)
-            metrics.QUEUE_DEPTH.set(self.ledger.depth + self._large_ledger.depth)
             now = loop.time()
+            ledgers = (self.ledger, self._large_ledger)
+            metrics.QUEUE_DEPTH.set(sum(ledger.depth for ledger in ledgers))
+            metrics.QUEUE_AGE_SECONDS.set(max(ledger.age_at(now) for ledger in ledgers))
             for task, ends_at in self._reading.items():
                 if ends_at <= now and task not in self._late:
                     self._late.add(task)

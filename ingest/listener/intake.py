@@ -7,7 +7,7 @@ from hashlib import sha256
 from ingest.formats.interface import Envelope, EnvelopeInvalid, Format, Naming
 from ingest.formats.limits import TRANSACTION_ID_LIMIT
 from ingest.formats.registry import FORMATS, find_format
-from ingest.listener import replies
+from ingest.listener import metrics, replies
 from ingest.listener.entries import Bundle, Entry, Outcome, Verdict
 from ingest.listener.ledger import Ledger
 from ingest.listener.replies import Refused, Reply, refusal
@@ -127,6 +127,7 @@ def _answer(entry: Entry, outcome: Outcome) -> Reply:
     if outcome.receipt is None:
         return _REFUSED_OUTCOMES[outcome.verdict]
     if outcome.verdict is Verdict.ACCEPTED:
+        metrics.count_accepted(entry.tenant_id, len(entry.body))
         return replies.accepted(outcome.receipt, entry.transaction_id)
     return replies.duplicate(outcome.receipt, entry.transaction_id)
 
@@ -149,5 +150,7 @@ def _answer_all(entries: Sequence[Entry], outcomes: Sequence[Outcome]) -> Reply:
         if outcome.receipt is None:
             return _REFUSED_OUTCOMES[outcome.verdict]
         is_new = outcome.verdict is Verdict.ACCEPTED
+        if is_new:
+            metrics.count_accepted(entry.tenant_id, len(entry.body))
         receipts.append((is_new, outcome.receipt, entry.transaction_id))
     return replies.batch(receipts)

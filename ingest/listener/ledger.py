@@ -74,6 +74,14 @@ class Ledger:
         depth = len(self._waiting) + len(self._batch) + self._bundled
         return depth >= self._queue_length
 
+    def age_at(self, now: float) -> float:
+        """Return how long the callback has waited that waits longest, in seconds."""
+        deadlines = [entry.deadline_at for entry in (*self._batch, *self._waiting)]
+        deadlines += [bundle.deadline_at for bundle in self._bundles]
+        if not deadlines:
+            return 0.0
+        return max(settings.LISTENER_DEADLINE_S - (min(deadlines) - now), 0.0)
+
     def start(self) -> None:
         """Begin to commit."""
         self._tasks = [
