@@ -121,7 +121,7 @@ class RevokedDeviceSerializer(serializers.ModelSerializer[RevokedDevice]):
         read_only_fields = fields
 
 
-class DeviceSerializer(serializers.Serializer[Any]):
+class DeviceNameSerializer(serializers.Serializer[Any]):
     """A device, as `X-Device-Id` names it."""
 
     device = serializers.CharField(max_length=DEVICE_LIMIT, trim_whitespace=False)

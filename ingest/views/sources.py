@@ -12,7 +12,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from ingest.models import RevokedDevice, Source, SourceSecret
 from ingest.serializers.sources import (
-    DeviceSerializer,
+    DeviceNameSerializer,
     NewSourceSerializer,
     RevokedDeviceSerializer,
     RotationSerializer,
@@ -130,13 +130,15 @@ class SourceViewSet(
         page = self.paginate_queryset(rows)  # type: ignore[arg-type]  # of another kind
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
-    @extend_schema(request=DeviceSerializer, responses={200: RevokedDeviceSerializer})
+    @extend_schema(
+        request=DeviceNameSerializer, responses={200: RevokedDeviceSerializer}
+    )
     @revoked_devices.mapping.post
     def revoke_device(self, request: Request, id: str) -> Response:
         """Refuse what one device signs from now on; again changes nothing."""
         actor = actor_of(request)
         source = self.get_object()
-        wanted = DeviceSerializer(data=request.data)
+        wanted = DeviceNameSerializer(data=request.data)
         wanted.is_valid(raise_exception=True)
         revoked = sources.revoke_device(
             tenant=actor.tenant,
