@@ -9,6 +9,7 @@ from time import monotonic, perf_counter
 from typing import Any
 
 import django
+from django.conf import settings
 from granian.rsgi import (  # type: ignore[attr-defined]  # its own re-exports
     HTTPProtocol,
     ProtocolClosed,
@@ -20,14 +21,17 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django.setup()
 
 from ingest.listener import drain, metrics, workers  # noqa: E402
+from ingest.listener.connections import SilentConnections  # noqa: E402
 from ingest.listener.core import BODY_TIMEOUT_S, Listener  # noqa: E402
 from ingest.listener.refusals import STDERR, adopt_loggers  # noqa: E402
-from ingest.listener.requests import BodyBroken  # noqa: E402
+from ingest.listener.requests import FORWARDED, BodyBroken  # noqa: E402
+from tenants.addresses import UNREADABLE  # noqa: E402
 
 #: What is still read of a body after its reply, so that the sender sees the reply
 #: and not a reset connection.
 DRAIN_BYTES = 32 * 1024 * 1024
 _BROKEN = (ProtocolClosed, ProtocolError)
+_IS_PROXIED = bool(settings.TRUSTED_PROXIES)
 #: HTTP/2 has no such header: there the server says GOAWAY when it stops.
 _CLOSE = ("connection", "close")
 #: Seconds after SIGTERM in which the main process, which may have had it as well, says
@@ -54,8 +58,16 @@ class RsgiRequest:
 
     @property
     def headers(self) -> list[tuple[str, str]]:
-        """The headers."""
-        return self._scope.headers.items()
+        """The headers, as far as they are text; names in lower case."""
+        found = self._scope.headers.items()
+        if (
+            _IS_PROXIED
+            and FORWARDED in self._scope.headers
+            and not any(name == FORWARDED for name, _ in found)
+        ):
+            # Left out, it would look as if the proxy itself had asked.
+            found.append((FORWARDED, UNREADABLE))
+        return found
 
     async def read(self) -> bytes:
         """Return the whole body. Raises: BodyBroken."""
@@ -90,6 +102,7 @@ class RsgiListener:
 
     def __init__(self) -> None:
         self._listener: Listener | None = None
+        self._connections = SilentConnections(settings.LISTENER_PORT)
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start in the worker's loop, before the first request."""
@@ -102,12 +115,14 @@ class RsgiListener:
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         """End after the last request."""
         if self._listener is not None:
+            loop.run_until_complete(self._connections.close())
             loop.run_until_complete(self._listener.close())
         STDERR.finish()
 
     async def _start(self) -> None:
         self._listener = Listener()
         self._listener.start()
+        self._connections.start()
 
     async def __rsgi__(self, scope: Scope, protocol: Any) -> None:
         """Answer one request."""

@@ -255,6 +255,7 @@ class SourceDirectory:
             try:
                 await self._announcements.open()
                 await self._announcements.execute(f"LISTEN {CHANNEL}")
+                self._version = await _version(self._announcements)
                 self._forget_all()
                 attempt = 0
                 await self._hear_until_lost()
@@ -288,15 +289,19 @@ class SourceDirectory:
 
     async def _look(self) -> None:
         await self._lookups.open()
-        cursor = await self._lookups.execute(VERSION)
-        row = await cursor.fetchone()
-        version = row[0] if row else 0
+        version = await _version(self._lookups)
         if version > self._version:
             # It may be under way.
             await asyncio.sleep(GRACE_S)
         if version > self._version:
             self._version = version
             self._forget_all()
+
+
+async def _version(lane: Lane) -> int:
+    cursor = await lane.execute(VERSION)
+    row = await cursor.fetchone()
+    return row[0] if row else 0
 
 
 def _assemble(rows: Sequence[tuple[Any, ...]]) -> dict[UUID, KnownSource]:

@@ -119,9 +119,12 @@ class Running:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         method: str = "POST",
+        source_address: str = "",
     ) -> Answer:
         """Send one request over a connection of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.port, timeout=20, source_address=(source_address, 0)
+        )
         try:
             connection.request(method, path, body, dict(headers or {}))
             response = connection.getresponse()
