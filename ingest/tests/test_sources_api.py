@@ -2,6 +2,7 @@
 
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.conf import settings
@@ -26,6 +27,9 @@ class Caller:
 
     def post(self, path: str, body: Any) -> Any:
         return self._client.post(path, body, content_type="application/json")
+
+    def delete(self, path: str) -> Any:
+        return self._client.delete(path)
 
     def patch(self, path: str, body: Any) -> Any:
         return self._client.patch(path, body, content_type="application/json")
@@ -59,6 +63,7 @@ def test_a_source_is_created_with_its_url_and_its_secret(
     assert created["allowed_cidrs"] == []
     assert created["rate_limit_per_s"] is None
     assert created["register_devices"] == "auto"
+    assert created["device_keys"] is False
 
 
 def test_the_secret_is_shown_once(admin: Caller, created: dict[str, Any]) -> None:
@@ -77,9 +82,11 @@ def test_everything_can_be_said_at_once(admin: Caller) -> None:
             "allowed_cidrs": ["192.0.2.0/24"],
             "rate_limit_per_s": 50,
             "register_devices": "known_only",
+            "device_keys": True,
         },
     )
     document = response.json()
+    assert document["device_keys"] is True
     assert document["allowed_cidrs"] == ["192.0.2.0/24"]
     assert document["rate_limit_per_s"] == 50
     assert document["register_devices"] == "known_only"
@@ -98,6 +105,8 @@ def test_everything_can_be_said_at_once(admin: Caller) -> None:
         {"name": "x", "scheme": "hub", "rate_limit_per_s": 0},
         {"name": "x", "scheme": "hub", "rate_limit_per_s": "fast"},
         {"name": "x", "scheme": "hub", "register_devices": "x"},
+        {"name": "x", "scheme": "hub", "device_keys": "often"},
+        {"name": "x", "scheme": "hub", "allowed_cidrs": ["fe80::%eth0/64"]},
         {"name": "a\0b", "scheme": "hub"},
         [],
     ],
@@ -147,6 +156,49 @@ def test_a_rotation_shows_the_new_secret_and_when_the_old_one_ends(
     ]
 
 
+def test_an_overlap_is_ended_at_once(admin: Caller, created: dict[str, Any]) -> None:
+    path = f"{SOURCES}{created['id']}/"
+    admin.post(f"{path}rotate-secret/", {"overlap_s": 3600})
+    response = admin.post(f"{path}revoke-previous-secrets/", {})
+    assert response.status_code == HTTPStatus.OK
+    assert [secret["expires_at"] for secret in response.json()["secrets"]] == [None]
+    assert admin.get(path).json() == response.json()
+
+
+DEVICES = ["WM-1", "WM 1/\u00e9%", "a/", " x ", "a\nb", "x" * 255]
+
+
+def test_devices_are_revoked_listed_and_restored(
+    admin: Caller, created: dict[str, Any]
+) -> None:
+    path = f"{SOURCES}{created['id']}/revoked-devices/"
+    for device in DEVICES:
+        response = admin.post(path, {"device": device})
+        assert response.status_code == HTTPStatus.OK
+        assert response.json()["device"] == device
+    first = admin.post(path, {"device": "WM-1"}).json()
+    listed = admin.get(path).json()["results"]
+    assert [row["device"] for row in listed] == DEVICES[::-1]
+    assert listed[-1] == first
+    for device in DEVICES:
+        gone = admin.delete(f"{path}{quote(device, safe='')}/")
+        assert gone.status_code == HTTPStatus.NO_CONTENT
+    assert admin.get(path).json()["results"] == []
+    response = admin.delete(f"{path}WM-1/")
+    assert response.status_code == HTTPStatus.NOT_FOUND
+    assert response.json()["code"] == "device_not_revoked"
+
+
+@pytest.mark.parametrize("device", ["", "x" * 256, "a\0b", None, ["WM-1"]])
+def test_what_names_no_device_is_refused(
+    admin: Caller, created: dict[str, Any], device: Any
+) -> None:
+    path = f"{SOURCES}{created['id']}/revoked-devices/"
+    response = admin.post(path, {"device": device})
+    assert response.status_code == HTTPStatus.BAD_REQUEST
+    assert admin.get(path).json()["results"] == []
+
+
 def test_an_overlap_that_is_none_is_refused(
     admin: Caller, created: dict[str, Any]
 ) -> None:
@@ -167,10 +219,14 @@ def test_auditors_read_clerks_do_not_and_neither_writes(
     path = f"{SOURCES}{created['id']}/"
     assert caller.get(SOURCES).status_code == reading
     assert caller.get(path).status_code == reading
+    assert caller.get(f"{path}revoked-devices/").status_code == reading
     for response in (
         caller.post(SOURCES, {"name": "x", "scheme": "hub"}),
         caller.patch(path, {"enabled": False}),
         caller.post(f"{path}rotate-secret/", {}),
+        caller.post(f"{path}revoke-previous-secrets/", {}),
+        caller.post(f"{path}revoked-devices/", {"device": "WM-1"}),
+        caller.delete(f"{path}revoked-devices/WM-1/"),
     ):
         assert response.status_code == HTTPStatus.FORBIDDEN
 
@@ -179,11 +235,16 @@ def test_a_stranger_finds_nothing(
     admin: Caller, outsider: Caller, created: dict[str, Any]
 ) -> None:
     path = f"{SOURCES}{created['id']}/"
+    admin.post(f"{path}revoked-devices/", {"device": "WM-1"})
     assert outsider.get(SOURCES).json()["results"] == []
     for response in (
         outsider.get(path),
         outsider.patch(path, {"enabled": False}),
         outsider.post(f"{path}rotate-secret/", {}),
+        outsider.post(f"{path}revoke-previous-secrets/", {}),
+        outsider.get(f"{path}revoked-devices/"),
+        outsider.post(f"{path}revoked-devices/", {"device": "WM-2"}),
+        outsider.delete(f"{path}revoked-devices/WM-1/"),
     ):
         assert response.status_code == HTTPStatus.NOT_FOUND
     assert admin.get(path).json()["enabled"] is True

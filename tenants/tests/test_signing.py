@@ -204,3 +204,51 @@ def test_secrets_are_fresh_and_long() -> None:
     secrets = {signing.new_secret() for _ in range(100)}
     assert len(secrets) == 100
     assert all(len(signing.standard_key(secret)) == 32 for secret in secrets)
+
+
+#: By openssl: the label, a zero byte and the id, under the source's key.
+DEVICE_VECTORS = [
+    pytest.param(
+        signing.hub_key("secret"),
+        "WM-1",
+        "a286021f65c68e8600caa238188a0e5c23e0e0dd47a59d0d6454f385fb965e7c",
+        id="hub",
+    ),
+    pytest.param(
+        signing.hub_key("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        "WM-1001",
+        "48ad1024391ff8ee611d51340634d96bce3132c6875d60b30227d6fee5bdc834",
+        id="hub-whsec",
+    ),
+    pytest.param(
+        signing.standard_key("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        "WM-1001",
+        "e06960bd6a8aa2e047f306a57bc5665951b2e7da0872281a38f6b38bbcf10d6f",
+        id="standard",
+    ),
+    pytest.param(
+        signing.standard_key("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        "Z\u00e4hler 7/\u6c34",
+        "e9f583767185b9faa1172179c2857d232f4d63a3ffba7e217f93ff2d6419cfb4",
+        id="standard-utf-8",
+    ),
+]
+
+
+@pytest.mark.parametrize(("key", "device", "expected"), DEVICE_VECTORS)
+def test_device_keys_are_what_openssl_derives(
+    key: bytes, device: str, expected: str
+) -> None:
+    assert signing.device_key(key, device).hex() == expected
+
+
+@given(device=st.text(alphabet=st.characters(codec=None)))
+def test_device_keys_differ_by_device_and_never_raise(device: str) -> None:
+    assert signing.device_key(b"k", device) != signing.device_key(b"k", device + "x")
+
+
+def test_half_a_surrogate_pair_in_a_header_is_no_match() -> None:
+    for header in ("\ud800", "sha256=\udfff", "v1,\ud800"):
+        assert not signing.verify_hub([b"k"], header, b"x")
+        assert not standard(header=header)
+    assert not standard(timestamp="\ud800")
