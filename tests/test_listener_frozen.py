@@ -1,4 +1,4 @@
-"""A listener whose Postgres stands still, dies and comes back."""
+"""A listener whose Postgres or Redis stands still, dies and comes back."""
 
 import json
 import os
@@ -11,13 +11,15 @@ import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import psutil
 import psycopg
 import pytest
 
-from config.embedded import EmbeddedPostgres, make_keys
+from config.embedded import EmbeddedPostgres, EmbeddedRedis, make_keys
 from ingest.models import Source
 from ingest.tests.listening import (
     ROOT,
@@ -54,9 +56,11 @@ class Postgres:
         make_keys(var)
         self.server = EmbeddedPostgres(var)
         self.server.prepare()
+        self.redis = EmbeddedRedis(var)
         self.environment = {
             "GRIDHOOK_VAR": str(var),
             "DATABASE_URL": self.server.url(),
+            "BROKER_URL": self.redis.url,
             "DJANGO_SETTINGS_MODULE": "config.settings",
         }
         self.start()
@@ -117,6 +121,20 @@ def postgres() -> Generator[Postgres, None, None]:
 
 
 @pytest.fixture(scope="module")
+def redis(postgres: Postgres) -> Generator[psutil.Process, None, None]:
+    server = subprocess.Popen(
+        postgres.redis.command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    wait_until(postgres.redis.is_ready)
+    try:
+        yield psutil.Process(server.pid)
+    finally:
+        server.send_signal(signal.SIGCONT)
+        server.terminate()
+        server.wait(10)
+
+
+@pytest.fixture(scope="module")
 def sender(postgres: Postgres) -> Sender:
     public_id, secret = json.loads(postgres.python("-c", NEW_SOURCE))
     return Sender(Source(pk=parse_public_id("src", public_id)), secret)
@@ -124,8 +142,12 @@ def sender(postgres: Postgres) -> Sender:
 
 @pytest.fixture(scope="module")
 def listener(
-    postgres: Postgres, sender: Sender, tmp_path_factory: pytest.TempPathFactory
+    postgres: Postgres,
+    redis: psutil.Process,
+    sender: Sender,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Generator[Running, None, None]:
+    assert redis.is_running()
     with running_listener(
         tmp_path_factory.mktemp("frozen"), environment=postgres.environment
     ) as running:
@@ -141,12 +163,46 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
 
 
 @contextmanager
-def frozen(postgres: Postgres) -> Generator[None, None, None]:
-    postgres.signal(signal.SIGSTOP)
+def frozen(server: Postgres | psutil.Process) -> Generator[None, None, None]:
+    send = server.signal if isinstance(server, Postgres) else server.send_signal
+    send(signal.SIGSTOP)
     try:
         yield
     finally:
-        postgres.signal(signal.SIGCONT)
+        send(signal.SIGCONT)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """A second of posts: how many were acknowledged, and how all were answered."""
+
+    acknowledged: int
+    statuses: set[int]
+    longest_s: float
+
+
+def paced(listener: Running, sender: Sender, *, clients: int = 6) -> Pace:
+    until = time.monotonic() + 1
+    answers: list[tuple[int, float]] = []
+
+    def send() -> None:
+        while time.monotonic() < until:
+            answers.append(timed(listener, sender, uuid4().hex)[1:])
+
+    with ThreadPoolExecutor(clients) as pool:
+        for sending in [pool.submit(send) for _ in range(clients)]:
+            sending.result()
+    return Pace(
+        sum(status == 202 for status, _ in answers),
+        {status for status, _ in answers},
+        max(seconds for _, seconds in answers),
+    )
+
+
+def held(listener: Running) -> tuple[int, int]:
+    """The worker's threads and connections."""
+    (worker,) = psutil.Process(listener.process.pid).children()
+    return worker.num_threads(), len(worker.net_connections("all"))
 
 
 def timed(listener: Running, sender: Sender, name: str) -> tuple[str, int, float]:
@@ -165,7 +221,8 @@ def test_a_frozen_postgres_costs_an_answer_in_time_and_nothing_else(
     listener: Running, sender: Sender, postgres: Postgres, round_: str
 ) -> None:
     wait_until(lambda: is_ready(listener))
-    assert timed(listener, sender, f"{round_}/before")[1] == 202
+    pace = paced(listener, sender).acknowledged
+    threads, connections = held(listener)
     names = [f"{round_}/{n}" for n in range(20)]
     with frozen(postgres), ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda name: timed(listener, sender, name), names))
@@ -173,12 +230,35 @@ def test_a_frozen_postgres_costs_an_answer_in_time_and_nothing_else(
         assert listener.ask("/healthz", method="GET").status == 200
         assert time.monotonic() - started_at < 1
         assert not is_ready(listener)
+    thawed_at = time.monotonic()
     assert {status for _, status, _ in answers} == {503}
     assert max(seconds for _, _, seconds in answers) < 5
-    wait_until(lambda: is_ready(listener))
+    wait_until(lambda: is_ready(listener), timeout_s=10)
+    # Other work on the machine takes its share of a second, and then another.
+    wait_until(
+        lambda: paced(listener, sender).acknowledged > 0.7 * pace,
+        timeout_s=10 - (time.monotonic() - thawed_at),
+    )
+    wait_until(lambda: held(listener)[1] <= connections)
+    # Some pools keep a thread that they once needed; none grows with the waiting.
+    assert held(listener)[0] <= threads + 3
     for name in names:
         assert timed(listener, sender, name)[1] in {200, 202}
     assert set(names) <= postgres.stored()
+
+
+def test_a_frozen_redis_costs_nothing(
+    listener: Running, sender: Sender, redis: psutil.Process
+) -> None:
+    wait_until(lambda: is_ready(listener))
+    pace = paced(listener, sender).acknowledged
+    with frozen(redis):
+        assert is_ready(listener)
+        # Other work on the machine takes its share of a second, and then another.
+        seconds = [paced(listener, sender) for _ in range(2)]
+    assert set().union(*(second.statuses for second in seconds)) == {202}
+    assert max(second.longest_s for second in seconds) < 1
+    assert max(second.acknowledged for second in seconds) > 0.7 * pace
 
 
 def test_a_killed_postgres_loses_nothing_that_was_acknowledged(
