@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 #: Seconds that a connection has for its first byte …
-FIRST_BYTE_S = 10
+FIRST_BYTE_S = 5
 #: … and may be silent later: longer than any request may take.
 SILENCE_S = 30
 #: Seconds between looks.
