@@ -315,6 +315,8 @@ class ChannelWatch(models.Model):
     pk = models.CompositePrimaryKey("tenant_id", "channel_id")
     tenant = models.ForeignKey(Tenant, models.DO_NOTHING, related_name="+")
     channel = models.ForeignKey(Channel, models.DO_NOTHING, related_name="watch")
+    #: The channel's own, again: hearing and sweeping read this one row.
+    expected_s = models.PositiveIntegerField()
     #: When a callback with its readings was last received; null: never.
     heard_at = models.DateTimeField(null=True)
     due_at = models.DateTimeField()

@@ -50,6 +50,7 @@ CREATE TABLE ingest_processingprogress (
 CREATE TABLE ingest_channelwatch (
     tenant_id    bigint NOT NULL,
     channel_id   bigint NOT NULL,
+    expected_s   integer NOT NULL,
     heard_at     timestamptz,
     due_at       timestamptz NOT NULL,
     silent_since timestamptz,
@@ -210,6 +211,7 @@ class Migration(migrations.Migration):
                         serialize=False,
                     ),
                 ),
+                ("expected_s", models.PositiveIntegerField()),
                 ("heard_at", models.DateTimeField(null=True)),
                 ("due_at", models.DateTimeField()),
                 ("silent_since", models.DateTimeField(null=True)),

@@ -38,14 +38,12 @@ WITH held AS MATERIALIZED (
     FROM unnest(%(tenants)s::bigint[], %(channels)s::bigint[],
             %(heard)s::timestamptz[]) AS k (tenant_id, channel_id, heard_at)
     CROSS JOIN LATERAL (
-        SELECT c.expected_interval_s AS expected_s, w.silent_since
-        FROM ingest_channelwatch w
-        JOIN ingest_channel c ON c.tenant_id = w.tenant_id AND c.id = w.channel_id
+        SELECT w.expected_s, w.silent_since FROM ingest_channelwatch w
         WHERE w.tenant_id = k.tenant_id AND w.channel_id = k.channel_id
             AND CASE WHEN w.silent_since IS NULL THEN w.heard_at IS NULL
-                    OR w.due_at < k.heard_at + c.expected_interval_s * {ONCE}
-                ELSE k.heard_at + c.expected_interval_s * {DUE} > now() END
-        LIMIT 1 FOR UPDATE OF w
+                    OR w.due_at < k.heard_at + w.expected_s * {ONCE}
+                ELSE k.heard_at + w.expected_s * {DUE} > now() END
+        LIMIT 1 FOR UPDATE
     ) AS w
 ), moved AS (
     UPDATE ingest_channelwatch w
@@ -74,23 +72,18 @@ WITH horizon AS MATERIALIZED (
         SELECT received_at FROM ingest_pendingcallback ORDER BY callback_id LIMIT 1
     )) AS at
 ), due AS MATERIALIZED (
-    SELECT w.tenant_id, w.channel_id, w.due_at FROM ingest_channelwatch w
+    SELECT w.tenant_id, w.channel_id, w.due_at,
+        %(awake_since)s::timestamptz + w.expected_s * {DUE} AS fair_at
+    FROM ingest_channelwatch w
     WHERE w.silent_since IS NULL AND w.due_at < (SELECT at FROM horizon)
     ORDER BY w.due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-), judged AS (
-    SELECT d.*, c.expected_interval_s AS expected_s,
-        %(awake_since)s::timestamptz + c.expected_interval_s * {DUE} AS fair_at
-    FROM due d CROSS JOIN LATERAL (
-        SELECT c.expected_interval_s FROM ingest_channel c
-        WHERE c.tenant_id = d.tenant_id AND c.id = d.channel_id LIMIT 1
-    ) AS c
 )
 UPDATE ingest_channelwatch w
-SET silent_since = CASE WHEN j.fair_at < h.at THEN j.due_at END,
-    due_at = CASE WHEN j.fair_at < h.at THEN j.due_at ELSE j.fair_at END
-FROM judged j CROSS JOIN horizon h
-WHERE w.tenant_id = j.tenant_id AND w.channel_id = j.channel_id
-RETURNING w.tenant_id, w.channel_id, j.expected_s, w.heard_at, w.silent_since
+SET silent_since = CASE WHEN d.fair_at < h.at THEN d.due_at END,
+    due_at = CASE WHEN d.fair_at < h.at THEN d.due_at ELSE d.fair_at END
+FROM due d CROSS JOIN horizon h
+WHERE w.tenant_id = d.tenant_id AND w.channel_id = d.channel_id
+RETURNING w.tenant_id, w.channel_id, w.expected_s, w.heard_at, w.silent_since
 """  # noqa: S608
 
 _NAMES = """

@@ -21,10 +21,11 @@ MOST_S = 366 * 86_400
 
 #: A channel that is silent stays so until it is heard.
 _WATCH = f"""
-INSERT INTO ingest_channelwatch (tenant_id, channel_id, due_at)
-SELECT %(tenant)s, k.channel_id, now() + %(expected_s)s * {DUE}
+INSERT INTO ingest_channelwatch (tenant_id, channel_id, expected_s, due_at)
+SELECT %(tenant)s, k.channel_id, %(expected_s)s, now() + %(expected_s)s * {DUE}
 FROM unnest(%(channels)s::bigint[]) AS k (channel_id) ORDER BY k.channel_id
-ON CONFLICT (tenant_id, channel_id) DO UPDATE SET due_at = excluded.due_at
+ON CONFLICT (tenant_id, channel_id) DO UPDATE
+SET expected_s = excluded.expected_s, due_at = excluded.due_at
 """  # noqa: S608
 _UNWATCH = """
 DELETE FROM ingest_channelwatch

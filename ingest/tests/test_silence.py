@@ -272,8 +272,9 @@ def crowd(tenant: Tenant) -> Generator[None, None, None]:
     """A hundred thousand watched channels, none of them overdue."""
     with acting_for(tenant), connection.cursor() as cursor:
         cursor.execute(
-            """INSERT INTO ingest_channelwatch (tenant_id, channel_id, due_at)
-            SELECT %s, -n, now() + n * interval '1 second'
+            """INSERT INTO ingest_channelwatch
+                (tenant_id, channel_id, expected_s, due_at)
+            SELECT %s, -n, 3600, now() + n * interval '1 second'
             FROM generate_series(1, 100000) AS n""",
             [tenant.pk],
         )
