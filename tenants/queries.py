@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from django.db import connection
 
+from tenants.database import pipeline
 from tenants.models import Role
 
 
@@ -31,6 +32,15 @@ def identity_of_key(token: str) -> Identity | None:
         )
         row = cursor.fetchone()
     return Identity(row[0], Role(row[1]), f"key {row[2]}") if row else None
+
+
+def tenant_id_of(slug: str) -> int | None:
+    """Return the id of the tenant of this slug, for the operator; None: none has it."""
+    with pipeline() as lane:
+        row = lane.execute(
+            "SELECT id FROM tenants_tenant WHERE slug = %s", [slug]
+        ).fetchone()
+    return row[0] if row else None
 
 
 def identity_of_user(user_id: int, email: str) -> Identity | None:

@@ -22,6 +22,7 @@ from tenants.queries import key_digest
 
 KEY_PREFIX = "ghk_"
 _SHOWN_CHARACTERS = 12
+RATE_LIMIT_PER_S = 1_000_000
 #: How long the reply to an `Idempotency-Key` is kept.
 REPLY_RETENTION = timedelta(hours=24)
 
@@ -54,6 +55,12 @@ class EmailInvalid(Problem):
     """The address is not one."""
 
     code = "email_invalid"
+
+
+class RateInvalid(Problem):
+    """The rate is out of bounds."""
+
+    code = "rate_invalid"
 
 
 class EmailTaken(Conflict):
@@ -102,13 +109,19 @@ def record_audits(
 
 @transaction.atomic
 def create_tenant(
-    *, slug: str, timezone: str, currency: str, admin_email: str, name: str = ""
+    *,
+    slug: str,
+    timezone: str,
+    currency: str,
+    admin_email: str,
+    name: str = "",
+    rate_limit_per_s: int | None = None,
 ) -> NewTenant:
     """
     Create a tenant with one admin and one admin key.
 
     Raises: TenantExists, SlugInvalid, TimezoneUnknown, CurrencyInvalid, EmailInvalid,
-        EmailTaken.
+        EmailTaken, RateInvalid.
     """
     _check_slug(slug)
     _check_zone(timezone)
@@ -116,6 +129,8 @@ def create_tenant(
     tenant = _insert_tenant(slug, name or slug, timezone, currency.upper())
     actor = operator(tenant)
     record_audit(actor=actor, action="tenant.created", subject=slug)
+    if rate_limit_per_s is not None:
+        set_rate_limit(tenant=tenant, actor=actor, rate_limit_per_s=rate_limit_per_s)
     password = secrets.token_urlsafe(15)
     add_person(
         tenant=tenant,
@@ -126,6 +141,28 @@ def create_tenant(
     )
     _, token = create_api_key(tenant=tenant, actor=actor, name="first", role=Role.ADMIN)
     return NewTenant(tenant, token, admin_email, password)
+
+
+@transaction.atomic
+def set_rate_limit(
+    *, tenant: Tenant, actor: Actor, rate_limit_per_s: int | None
+) -> None:
+    """
+    Set how many callbacks all of a tenant's sources may post in a second; None: any.
+
+    Listeners obey it when they next look the sources up, seconds later.
+    Raises: RateInvalid.
+    """
+    if rate_limit_per_s is not None and not 1 <= rate_limit_per_s <= RATE_LIMIT_PER_S:
+        raise RateInvalid(f"A rate is from 1 to {RATE_LIMIT_PER_S}, or none.")
+    Tenant.objects.filter(pk=tenant.pk).update(rate_limit_per_s=rate_limit_per_s)
+    tenant.rate_limit_per_s = rate_limit_per_s
+    record_audit(
+        actor=actor,
+        action="tenant.rate_limit_set",
+        subject=tenant.slug,
+        detail={"rate_limit_per_s": rate_limit_per_s},
+    )
 
 
 def _check_slug(slug: str) -> None:

@@ -9,11 +9,11 @@ from django.contrib.auth import authenticate
 from django.core.management import CommandError, call_command
 
 from tenants.database import acting_for
-from tenants.models import ApiKey, AuditEntry, Role
-from tenants.queries import identity_of_key, identity_of_user
+from tenants.models import ApiKey, AuditEntry, Role, Tenant
+from tenants.queries import identity_of_key, identity_of_user, tenant_id_of
 
 
-def create(slug: str, **options: str) -> str:
+def create(slug: str, **options: str | int) -> str:
     output = StringIO()
     arguments = {
         "timezone": "Europe/Brussels",
@@ -77,3 +77,39 @@ def test_a_slug_is_taken_once() -> None:
 def test_a_slug_with_spaces_is_refused() -> None:
     with pytest.raises(CommandError, match="slug"):
         create("two words")
+
+
+def limit_of(slug: str) -> int | None:
+    tenant_id = tenant_id_of(slug)
+    assert tenant_id is not None
+    with acting_for(tenant_id):
+        return Tenant.objects.get(pk=tenant_id).rate_limit_per_s
+
+
+def test_a_tenants_rate_is_set_changed_and_lifted() -> None:
+    slug = f"t{uuid4().hex[:12]}"
+    create(slug, rate_limit_per_s=500)
+    assert limit_of(slug) == 500
+    for given, limit in (("7", 7), ("none", None)):
+        call_command("limit_tenant", slug, given, stdout=StringIO())
+        assert limit_of(slug) == limit
+    tenant_id = tenant_id_of(slug)
+    assert tenant_id is not None
+    with acting_for(tenant_id):
+        trail = AuditEntry.objects.filter(action="tenant.rate_limit_set").order_by("id")
+        limits = [entry.detail["rate_limit_per_s"] for entry in trail]
+    assert limits == [500, 7, None]
+
+
+@pytest.mark.parametrize("given", ["0", "1000001", "-1", "many", "1.5"])
+def test_a_rate_that_is_none_is_refused(given: str) -> None:
+    slug = f"t{uuid4().hex[:12]}"
+    create(slug)
+    with pytest.raises(CommandError):
+        call_command("limit_tenant", slug, "--", given)
+    assert limit_of(slug) is None
+
+
+def test_a_tenant_that_is_not_there_has_no_rate() -> None:
+    with pytest.raises(CommandError, match="no tenant"):
+        call_command("limit_tenant", "nobody-of-this-name", "5")

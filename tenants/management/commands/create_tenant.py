@@ -23,6 +23,11 @@ class Command(BaseCommand):
         )
         parser.add_argument("--currency", required=True, help="ISO 4217 code: EUR")
         parser.add_argument("--admin-email", required=True, help="who signs in first")
+        parser.add_argument(
+            "--rate-limit-per-s",
+            type=int,
+            help="callbacks a second over all its sources (default: any)",
+        )
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -34,6 +39,7 @@ class Command(BaseCommand):
                 timezone=options["timezone"],
                 currency=options["currency"],
                 admin_email=options["admin_email"],
+                rate_limit_per_s=options["rate_limit_per_s"],
             )
         except Problem as problem:
             raise CommandError(str(problem)) from problem
