@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -36,22 +37,68 @@ async def until(condition: Callable[[], bool], timeout_s: float = 10) -> None:
         await asyncio.sleep(0.02)
 
 
-def test_a_killed_child_is_started_again_and_ended_at_the_end(tmp_path: Path) -> None:
+def test_a_child_that_is_killed_ten_times_in_ten_seconds_is_started_again(
+    tmp_path: Path,
+) -> None:
     state = tmp_path / "state.json"
 
     async def scenario() -> list[int]:
         supervisor = Supervisor(state=state, output=io.StringIO())
         await supervisor.start(Service(name="sleeper", command=SLEEPER))
-        first = pids(state)["sleeper"]
-        os.kill(first, signal.SIGKILL)
-        await until(lambda: pids(state)["sleeper"] != first)
-        second = pids(state)["sleeper"]
+        seen = [pids(state)["sleeper"]]
+        started_at = time.monotonic()
+        for _ in range(10):
+            os.kill(seen[-1], signal.SIGKILL)
+            await until(lambda: pids(state)["sleeper"] != seen[-1])
+            seen.append(pids(state)["sleeper"])
+        assert time.monotonic() - started_at < 10
         await supervisor.stop()
-        return [first, second]
+        return seen
 
-    for pid in asyncio.run(scenario()):
-        assert not psutil.pid_exists(pid)
+    seen = asyncio.run(scenario())
+    assert len(set(seen)) == 11
+    assert not any(map(psutil.pid_exists, seen))
     assert not state.exists()
+
+
+@pytest.mark.parametrize(
+    ("drain", "signals"), [(True, "SIGTERM SIGTERM"), (False, "SIGINT SIGTERM")]
+)
+def test_with_a_drain_each_child_is_ended_as_it_asked_to_be(
+    tmp_path: Path, drain: bool, signals: str
+) -> None:
+    program = (
+        "import pathlib, signal, sys, time\n"
+        "def end(number, frame):\n"
+        "    sys.exit(pathlib.Path(sys.argv[1]).write_text(signal.strsignal(number)))\n"
+        "for number in (signal.SIGINT, signal.SIGTERM):\n"
+        "    signal.signal(number, end)\n"
+        "pathlib.Path(sys.argv[1]).touch()\n"
+        "time.sleep(60)\n"
+    )
+    ends = {"SIGTERM": "Terminated", "SIGINT": "Interrupt"}
+
+    async def scenario() -> None:
+        supervisor = Supervisor(state=tmp_path / "s.json", output=io.StringIO())
+        services = [
+            Service(
+                name=name,
+                command=[sys.executable, "-c", program, str(tmp_path / name)],
+                is_ready=(tmp_path / name).exists,
+            )
+            for name in ("listener", "worker")
+        ]
+        services[0] = replace(
+            services[0], stop_signal=signal.SIGINT, drain_signal=signal.SIGTERM
+        )
+        for service in services:
+            await supervisor.start(service)
+        supervisor.request_stop(drain=drain)
+        await supervisor.stop()
+
+    asyncio.run(scenario())
+    said = [(tmp_path / name).read_text() for name in ("listener", "worker")]
+    assert said == [ends[name] for name in signals.split()]
 
 
 def test_a_child_that_never_gets_ready_is_a_clear_failure(tmp_path: Path) -> None:
