@@ -33,6 +33,8 @@ class Envelope(msgspec.Struct, gc=False):
     body: bytes
     #: None: the body states none.
     transaction_id: str | None = None
+    #: SHA-256 of the bytes; whoever stores them fills it in.
+    digest: bytes = b""
 
 
 class EnvelopeInvalid(ValueError):

@@ -48,48 +48,55 @@ class Intake:
         """
         if "content-encoding" in headers:
             return replies.CONTENT_ENCODING
-        form = find_format(headers.get("content-type"))
+        content_type = headers.get("content-type")
+        form = FORMATS.get(content_type or "") or find_format(content_type)
         if form is None:
             return MEDIA_TYPE
         ledger = self._ledger
         try:
             if len(body) > LARGE_BYTES:
                 ledger = self._large_ledger
-                parts = await asyncio.to_thread(_parts, form, body)
+                parts = await asyncio.to_thread(_read, form, body)
             else:
-                parts = _parts(form, body)
+                parts = _read(form, body)
         except EnvelopeInvalid as error:
             return _unreadable(error)
-        entries = [_entry(source, headers, part, form, deadline_at) for part in parts]
-        for entry in entries:
-            entry.signed_by = signed_by
-        if form.parts_type is not None:
-            bundle = Bundle(entries, deadline_at)
-            return _answer_all(entries, await ledger.record_all(bundle))
-        return _answer(entries[0], await ledger.record(entries[0]))
+        if form.parts_type is None:
+            entry = _entry(source, headers, parts[0], form, deadline_at, signed_by)
+            return _answer(entry, await ledger.record(entry))
+        entries = [
+            _entry(source, headers, part, form, deadline_at, signed_by)
+            for part in parts
+        ]
+        bundle = Bundle(entries, deadline_at)
+        return _answer_all(entries, await ledger.record_all(bundle))
 
 
-def _parts(form: Format, body: bytes) -> list[tuple[Envelope, bytes]]:
+def _read(form: Format, body: bytes) -> list[Envelope]:
     """Return the body's envelopes, each with its digest."""
-    return [(one, sha256(one.body).digest()) for one in form.read(body)]
+    envelopes = form.read(body)
+    for envelope in envelopes:
+        envelope.digest = sha256(envelope.body).digest()
+    return envelopes
 
 
 def _entry(
     source: KnownSource,
     headers: Headers,
-    part: tuple[Envelope, bytes],
+    envelope: Envelope,
     form: Format,
     deadline_at: float,
+    signed_by: str | None,
 ) -> Entry:
-    envelope, digest = part
     return Entry(
         tenant_id=source.tenant_id,
         source_id=source.id,
-        transaction_id=_transaction_id(source, headers, envelope, form.naming, digest),
-        digest=digest,
+        transaction_id=_transaction_id(source, headers, envelope, form.naming),
+        digest=envelope.digest,
         content_type=form.parts_type or form.content_type,
         body=envelope.body,
         deadline_at=deadline_at,
+        signed_by=signed_by,
     )
 
 
@@ -98,17 +105,16 @@ def _transaction_id(
     headers: Headers,
     envelope: Envelope,
     naming: Naming,
-    digest: bytes,
 ) -> str:
     stated = envelope.transaction_id
-    if stated is not None and naming is Naming.EVENT:
-        return stated
     if source.scheme != Scheme.STANDARD:
         if stated is not None:
             return stated
         if naming is Naming.CONTENT:
-            return f"sha256:{digest.hex()}"
+            return f"sha256:{envelope.digest.hex()}"
         raise Refused(replies.MISSING_TRANSACTION_ID)
+    if stated is not None and naming is Naming.EVENT:
+        return stated
     identifier = headers["webhook-id"] or ""
     if not 1 <= len(identifier) <= TRANSACTION_ID_LIMIT:
         raise Refused(replies.INVALID_TRANSACTION_ID)

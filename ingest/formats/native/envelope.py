@@ -12,6 +12,7 @@ from msgspec import UNSET, Raw, UnsetType
 from ingest.formats.interface import Envelope, EnvelopeInvalid
 from ingest.formats.limits import TRANSACTION_ID_LIMIT
 from ingest.formats.strict_json import (
+    DEPTH_LIMIT,
     NUL_ESCAPE,
     decode_json,
     malformed,
@@ -71,7 +72,8 @@ def read(body: bytes) -> list[Envelope]:
         raise _identifier_invalid()
     if memoryview(head.readings)[0] != ord("["):
         raise _no_readings()
-    require_depth(body)
+    if body.count(b"[") + body.count(b"{") > DEPTH_LIMIT:
+        require_depth(body)
     if NUL_ESCAPE in body:
         _check_texts(body, head)
     return [Envelope(body, None if identifier is UNSET else identifier)]
