@@ -1,5 +1,6 @@
 """How lists of messages and deliveries are narrowed."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db.models import QuerySet
@@ -10,11 +11,24 @@ from subscriptions.models import Delivery, DeliveryStatus, Message
 from tenants.identifiers import IdentifierInvalid, parse_public_id
 
 
+class SinceFilter(filters.IsoDateTimeFilter):
+    """From a moment on, in whatever offset it is given."""
+
+    def filter(self, qs: QuerySet[Any], value: datetime | None) -> QuerySet[Any]:
+        """Keep what was made since; Postgres reads no offset of 16 hours or more."""
+        try:
+            since = value and value.astimezone(UTC)
+        except OverflowError as error:
+            raise ValidationError({"since": ["No calendar has this time."]}) from error
+        kept: QuerySet[Any] = super().filter(qs, since)
+        return kept
+
+
 class MessageFilter(filters.FilterSet):
     """By type and time."""
 
     event_type = filters.CharFilter()
-    since = filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
+    since = SinceFilter(field_name="created_at", lookup_expr="gte")
 
     class Meta:
         model = Message
@@ -27,7 +41,7 @@ class DeliveryFilter(filters.FilterSet):
     endpoint = filters.CharFilter(method="of_endpoint")
     status = filters.ChoiceFilter(choices=DeliveryStatus.choices)
     event_type = filters.CharFilter()
-    since = filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
+    since = SinceFilter(field_name="created_at", lookup_expr="gte")
 
     class Meta:
         model = Delivery

@@ -100,6 +100,14 @@ class EventTypeSerializer(serializers.Serializer[Any]):
     example = serializers.DictField()
 
 
+class EventTypesSerializer(serializers.Serializer[Any]):
+    """Every type of event: one page, in the form of all lists."""
+
+    next = serializers.URLField(allow_null=True)
+    previous = serializers.URLField(allow_null=True)
+    results = EventTypeSerializer(many=True)
+
+
 class MessageSerializer(serializers.ModelSerializer[Message]):
     """A message; its body is the JSON that endpoints are sent."""
 

@@ -24,6 +24,7 @@ from subscriptions.serializers import (
     EndpointSerializer,
     EndpointWithSecretSerializer,
     EventTypeSerializer,
+    EventTypesSerializer,
     MessageSerializer,
     NewEndpointSerializer,
     RecoveredSerializer,
@@ -186,7 +187,7 @@ class EndpointViewSet(TenantRows[Endpoint]):
 class EventTypeView(APIView):
     """What can be subscribed to."""
 
-    @extend_schema(responses=EventTypeSerializer(many=True))
+    @extend_schema(responses=EventTypesSerializer)
     def get(self, request: Request) -> Response:
         """List every type of event, with an example of its data."""
         shown = EventTypeSerializer(list(CATALOGUE.values()), many=True).data

@@ -1,6 +1,6 @@
 """Query parameters: dates, times, and what is wrong with them."""
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
 from rest_framework.request import Request
@@ -81,7 +81,8 @@ def read_moment(name: str, text: str, zone: ZoneInfo) -> datetime:
         raise _not_a_moment(name) from error
     if at.tzinfo is None or not FIRST_YEAR <= at.year <= LAST_YEAR:
         raise _not_a_moment(name)
-    return at
+    # Postgres reads no offset of 16 hours or more.
+    return at.astimezone(UTC)
 
 
 def _not_a_moment(name: str) -> ParameterInvalid:

@@ -9,6 +9,15 @@ from tenants.models import Tenant
 from tests.hostile.inprocess import Wire, wired
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let `pytest tests/hostile --api-examples 100` ask the API for longer."""
+    parser.addoption("--api-examples", type=int, default=API_EXAMPLES)
+
+
+#: Examples of each operation of the API, for each kind of data and of ids.
+API_EXAMPLES = 5
+
+
 @pytest.fixture(scope="package")
 def wire() -> Generator[Wire, None, None]:
     """A listener's core, asked directly."""
