@@ -40,6 +40,9 @@ READING_CODES: dict[str, Meaning] = {
         "the device is new to a source that takes known devices only, or quarantined",
         "approve the device, then process the callback again",
     ),
+    "device_not_signed": Meaning(
+        "its device is not the one whose own key signed the body", _SENDER
+    ),
     "channel_invalid": Meaning("`channel` is no text of 1 to 255 characters", _SENDER),
     "time_invalid": Meaning("`at` is absent, malformed, or has no offset", _SENDER),
     "time_out_of_range": Meaning(
