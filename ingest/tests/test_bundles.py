@@ -2,11 +2,13 @@
 
 import asyncio
 from time import monotonic
+from typing import Any
 
 import pytest
 from django.test import override_settings
 
 from ingest.listener.entries import Bundle, Entry, Outcome, Verdict
+from ingest.listener.lanes import Lane
 from ingest.listener.ledger import Ledger
 from ingest.tests.test_ledger import (
     entry,
@@ -168,6 +170,34 @@ def test_a_connection_lost_under_a_bundle_is_replaced_and_the_bundle_done_once(
 
     run(test)
     assert len(rows(tenant, "1")) == 6
+
+
+@pytest.mark.parametrize("is_committed", [True, False])
+def test_a_connection_lost_at_the_commit_is_asked_again_what_became_of_it(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, is_committed: bool
+) -> None:
+    cuts = [True]
+    execute = Lane.execute
+
+    async def cut(lane: Lane, statement: str, *args: Any) -> Any:
+        if statement == "COMMIT" and cuts:
+            cuts.clear()
+            if is_committed:
+                await execute(lane, statement)
+            await lane.close()
+        return await execute(lane, statement, *args)
+
+    async def test(ledger: Ledger) -> None:
+        await ledger.record(entry(tenant, "y"))
+        monkeypatch.setattr(Lane, "execute", cut)
+        entries = [entry(tenant, text) for text in ("x", "y", "x", "z")]
+        outcomes = await ledger.record_all(bundle(entries))
+        assert not cuts
+        assert verdicts(outcomes) == ["ACCEPTED", "DUPLICATE", "DUPLICATE", "ACCEPTED"]
+        assert outcomes[0].receipt == outcomes[2].receipt == entries[0].receipt
+
+    run(test)
+    assert rows(tenant, "c.transaction_id") == [("x",), ("y",), ("z",)]
 
 
 def test_a_bundle_committed_before_its_connection_was_lost_keeps_its_receipts(
