@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPResponse
+from io import BytesIO
 from pathlib import Path
 
 import psutil
+import pycurl
 import pytest
 
 from ingest.tests.listening import (
@@ -197,3 +199,46 @@ def test_sighup_starts_the_workers_again_and_the_listener_stays_ready(
             with contextlib.suppress(ConnectionResetError):
                 assert running.post(sender, callback()).status == 202
         assert is_ready(running)
+
+
+def test_a_request_over_http_2_that_was_begun_is_answered_as_well(
+    tmp_path: Path, tenant: Tenant, sender: Sender
+) -> None:
+    body = callback("half-sent")
+    with listening(tmp_path) as running:
+        halves = iter([body[: len(body) // 2], body[len(body) // 2 :], b""])
+
+        def read(_: int) -> bytes:
+            half = next(halves)
+            if body.endswith(half) and half:
+                running.process.terminate()
+                wait_until(lambda: not accepts(running))
+            return half
+
+        assert over_http_2(running, sender, body, read) == 202
+        assert running.process.wait(5) == 0
+    assert [row[0] for row in stored(tenant)] == ["half-sent"]
+
+
+def over_http_2(
+    running: Running, sender: Sender, body: bytes, read: Callable[[int], bytes]
+) -> int:
+    """Post what `read` gives, and return the status."""
+    curl = pycurl.Curl()
+    reply = BytesIO()
+    try:
+        curl.setopt(pycurl.URL, f"http://127.0.0.1:{running.port}{sender.path}")
+        curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE)
+        curl.setopt(pycurl.POST, 1)
+        curl.setopt(pycurl.POSTFIELDSIZE, len(body))
+        signed = sender.hub(body).items()
+        curl.setopt(pycurl.HTTPHEADER, [f"{name}: {value}" for name, value in signed])
+        curl.setopt(pycurl.READFUNCTION, read)
+        curl.setopt(pycurl.WRITEDATA, reply)
+        curl.setopt(pycurl.TIMEOUT, 20)
+        curl.perform()
+        assert curl.getinfo(pycurl.INFO_HTTP_VERSION) == pycurl.CURL_HTTP_VERSION_2_0
+        status: int = curl.getinfo(pycurl.RESPONSE_CODE)
+        return status
+    finally:
+        curl.close()
