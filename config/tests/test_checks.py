@@ -33,6 +33,9 @@ def test_the_settings_of_this_run_are_right() -> None:
         ({"RETRY_SCHEDULE_S": [5.0, -1.0]}, "gridhook.E008"),
         ({"DELIVERY_LEASE_S": 15}, "gridhook.W002"),
         ({"LISTENER_INFLIGHT_BYTES": 1}, "gridhook.W001"),
+        ({"READING_RETENTION_MONTHS": -1}, "gridhook.E010"),
+        ({"BODY_RETENTION_DAYS": 0}, "gridhook.E010"),
+        ({"LEDGER_RETENTION_DAYS": 89}, "gridhook.W003"),
     ],
 )
 def test_a_wrong_setting_is_found(settings: dict[str, Any], expected: str) -> None:
