@@ -30,7 +30,8 @@ class Naming(Enum):
 class Envelope(msgspec.Struct, gc=False):
     """What the listener knows of one callback: its bytes, and whose they are."""
 
-    body: bytes
+    #: Of a batch's part a view, so that no byte is held twice.
+    body: bytes | memoryview
     #: None: the body states none.
     transaction_id: str | None = None
     #: SHA-256 of the bytes; whoever stores them fills it in.

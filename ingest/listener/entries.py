@@ -45,7 +45,7 @@ class Entry:
     transaction_id: str
     digest: bytes
     content_type: str
-    body: bytes
+    body: bytes | memoryview
     #: By the event loop's clock.
     deadline_at: float
     #: The device whose own key signed it; None: the source's did.

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ingest.formats import cloudevents, registry
+from ingest.formats.interface import Format
 
 FOLDER = Path(registry.__file__).resolve().parent
 
@@ -35,7 +36,7 @@ def _content_types(name: str) -> list[str]:
     ]
 
 
-def _module_of(one: registry.Format) -> str:
+def _module_of(one: Format) -> str:
     read = getattr(one.read, "func", one.read)
     return str(read.__module__)
 

@@ -53,7 +53,7 @@ def refusal(**members: Any) -> EnvelopeInvalid:
 
 
 def parse(**members: Any) -> Parsed:
-    return FORMATS[EVENT_TYPE].parse(read(**members).body, CONTEXT)
+    return FORMATS[EVENT_TYPE].parse(bytes(read(**members).body), CONTEXT)
 
 
 def devices(parsed: Parsed) -> list[str]:

@@ -86,7 +86,7 @@ def test_an_example_is_read_and_parsed_without_an_error(example: Fixture) -> Non
     for envelope in envelopes:
         parsed = parse_body(
             form.parts_type or form.content_type,
-            envelope.body,
+            bytes(envelope.body),
             now=NOW,
             received_at=NOW,
         )
@@ -171,7 +171,7 @@ def test_any_json_is_an_envelope_or_a_refusal_and_never_stops_a_worker(
     except EnvelopeInvalid:
         envelopes = []
     for one in envelopes:
-        form.parse(one.body, CONTEXT)
+        form.parse(bytes(one.body), CONTEXT)
     form.parse(body, CONTEXT)
 
 

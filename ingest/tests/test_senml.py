@@ -23,7 +23,7 @@ WIRE = "urn:dev:ow:10e2073a01080063"
 def parse_text(text: str, *, device: str | None = None) -> Parsed:
     (envelope,) = read(text.encode())
     context = Context(now=NOW, received_at=RECEIVED_AT, device=device)
-    return parse(envelope.body, context)
+    return parse(bytes(envelope.body), context)
 
 
 def parse_pack(*records: Any, device: str | None = None) -> Parsed:

@@ -24,7 +24,7 @@ def read(body: bytes, inner: Mapping[str, Format]) -> list[Envelope]:
         what the format of its data raises.
     """
     require_utf8(body)
-    envelope = _read_one(body, inner)
+    envelope = Envelope(body, _transaction_id(body, inner))
     require_depth(body)
     return [envelope]
 
@@ -53,17 +53,18 @@ def read_batch(body: bytes, inner: Mapping[str, Format]) -> list[Envelope]:
 
 def _read_part(index: int, raw: Raw, inner: Mapping[str, Format]) -> Envelope:
     try:
-        return _read_one(bytes(raw), inner)
+        return Envelope(memoryview(raw), _transaction_id(raw, inner))
     except EnvelopeInvalid as error:
         raise EnvelopeInvalid(
             error.code, f"Event {index}: {error}", index=index
         ) from None
 
 
-def _read_one(body: bytes, inner: Mapping[str, Format]) -> Envelope:
+def _transaction_id(body: bytes | Raw, inner: Mapping[str, Format]) -> str:
+    """Return the event's transaction id; its data is read, and forgotten."""
     event = read_event(body, inner)
     try:
         event.form.read(event.data)
     except EnvelopeInvalid as error:
         raise EnvelopeInvalid(error.code, f"In data: {error}") from None
-    return Envelope(body, event.transaction_id)
+    return event.transaction_id
