@@ -16,7 +16,7 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 #: Seconds between two times that a worker leaves its figures.
-PAUSE_S = 1.0
+PAUSE_S = 2.0
 _WORKERS = 1024
 
 
@@ -70,9 +70,10 @@ class Siblings:
 
     async def _leave(self, figures: Callable[[int], bytes]) -> None:
         while True:
-            text = figures(self.number)
-            # In a thread: a busy disk holds up whoever writes.
-            await asyncio.to_thread(self._write, text)
+            if len(list(self._folder.glob("*.lock"))) > 1:
+                text = figures(self.number)
+                # In a thread: a busy disk holds up whoever writes.
+                await asyncio.to_thread(self._write, text)
             await asyncio.sleep(PAUSE_S)
 
     def _write(self, text: bytes) -> None:

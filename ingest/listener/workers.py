@@ -4,12 +4,10 @@ import ctypes
 import mmap
 import os
 import signal
-import struct
 from functools import partial
 
-_PID = struct.Struct("q")
 #: The worker that came up last; shared with the processes that are forked.
-_shared = mmap.mmap(-1, _PID.size)
+_last_up = memoryview(mmap.mmap(-1, 8)).cast("q")
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 
@@ -30,9 +28,9 @@ def _be_a_worker(parent: int) -> None:
 
 def say_that_it_serves() -> None:
     """Tell the main process that this worker takes connections."""
-    _PID.pack_into(_shared, 0, os.getpid())
+    _last_up[0] = os.getpid()
 
 
 def serves(pid: int) -> bool:
     """Whether this is the worker that said so last."""
-    return bool(_PID.unpack_from(_shared)[0] == pid)
+    return _last_up[0] == pid
