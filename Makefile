@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: run test bench check clean
+.PHONY: run test bench chaos check clean
 
 run: $(VENV)/run
 	@exec $(RUN) manage.py up --demo
@@ -13,6 +13,12 @@ test: $(VENV)/dev
 
 bench: $(VENV)/dev
 	@$(RUN) -m bench
+
+# ROWS=R01,R06 SEED=7 SECONDS_EACH=60 RATE=300 CONTROL=1, each as wanted.
+chaos: $(VENV)/dev
+	@$(RUN) -m tests.chaos $(if $(ROWS),--rows $(ROWS)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(SECONDS_EACH),--seconds $(SECONDS_EACH)) $(if $(RATE),--rate $(RATE)) \
+		$(if $(CONTROL),--control)
 
 check: $(VENV)/dev
 	@$(RUN) -m ruff format --check .

@@ -1,8 +1,8 @@
 """
 A listener that breaks the first rule on purpose: it answers before the commit.
 
-For `python -m tests.negative_controls`: a durability test that stays green with this
-one tests nothing.
+For the negative controls of `tests.chaos`: a row that stays green with this one tests
+nothing.
 """
 
 from collections.abc import AsyncIterator

@@ -1,108 +1,23 @@
 """
-A client that writes down what it sent and what it was told, and the judge of both.
+The judge of a client's ledger (`tests.posting`): what was promised, and what is there.
 
-The client's ledger is a file that is only appended to. A callback was acknowledged
-when a 202 or 200 came back whole, rejected by any other answer below 500, and is
-undecided otherwise. The judge compares that with what the platform's database has.
+A callback was acknowledged when a 202 or 200 came back whole, rejected by any other
+answer below 500, and is undecided otherwise.
 """
 
-import hashlib
 import json
-import threading
-import time
 from collections import defaultdict
-from dataclasses import dataclass, fields
-from datetime import UTC, datetime, timedelta
-from http.client import HTTPConnection, HTTPException
-from itertools import count
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from uuid import UUID
 
-from tenants import signing
+from tenants.identifiers import parse_public_id, public_id
+from tests.posting import READINGS_EACH, SERVER_ERROR
 from tests.processes import Platform, Source
 
-READINGS_EACH = 2
-_EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
-_DEVICES = 40
-_SERVER_ERROR = 500
-#: Of so many callbacks one is posted a second time at once, with the same bytes.
-_REPEATED_EACH = 10
-#: Seconds in which an undecided callback with an even number is posted again.
-_RETRY_S = 30.0
-
-
-class Client:
-    """Posts callbacks at a rate from several threads, and keeps the ledger."""
-
-    def __init__(self, source: Source, ledger: Path, *, threads: int = 8) -> None:
-        self._source = source
-        self._target = urlsplit(source.url)
-        self._ledger = ledger.open("a", buffering=1)
-        self._lock = threading.Lock()
-        self._numbers = count()
-        self._stop = threading.Event()
-        self._count = threads
-        self._pause_s = 0.0
-        self._threads: list[threading.Thread] = []
-
-    def start(self, rate: float) -> None:
-        """Begin to post so many a second."""
-        self._pause_s = self._count / rate
-        self._threads = [
-            threading.Thread(target=self._run, name=f"client-{n}")
-            for n in range(self._count)
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self) -> None:
-        """Stop, and wait for the answers that are still to come."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-        self._ledger.close()
-
-    def _run(self) -> None:
-        due_s = time.monotonic()
-        while not self._stop.is_set():
-            number = next(self._numbers)
-            body = _body(number)
-            status = self._post(number, body)
-            if number % _REPEATED_EACH == 0:
-                status = self._post(number, body)
-            give_up_s = time.monotonic() + _RETRY_S
-            while (
-                number % 2 == 0
-                and not 0 < status < _SERVER_ERROR
-                and time.monotonic() < give_up_s
-            ):
-                time.sleep(0.2)
-                status = self._post(number, body)
-            due_s = max(due_s + self._pause_s, time.monotonic() - 1)
-            self._stop.wait(max(due_s - time.monotonic(), 0))
-
-    def _post(self, number: int, body: bytes) -> int:
-        """Post once; return the status, or 0 when no whole reply came."""
-        page = HTTPConnection(str(self._target.hostname), self._target.port, timeout=10)
-        signature = signing.sign_hub(signing.hub_key(self._source.secret), body)
-        headers = {
-            "Content-Type": "application/json",
-            "X-Hub-Signature-256": signature,
-        }
-        try:
-            page.request("POST", self._target.path, body, headers)
-            reply = page.getresponse()
-            json.loads(reply.read())
-            status = reply.status
-        except (OSError, HTTPException, ValueError):
-            status = 0
-        finally:
-            page.close()
-        line = {"id": _name(number), "sha256": _sha256(body), "status": status}
-        with self._lock:
-            self._ledger.write(json.dumps(line) + "\n")
-        return status
+#: Counts of a verdict that may be anything.
+_HARMLESS = ("acknowledged", "undecided", "stored")
 
 
 @dataclass(frozen=True)
@@ -117,6 +32,8 @@ class Verdict:
     phantom: int
     rejected_but_stored: int
     other_bytes: int
+    #: Callbacks acknowledged under a receipt that is not the stored one.
+    other_receipt: int
     unprocessed: int
     wrong_effect: int
     wrong_usage: int
@@ -124,55 +41,105 @@ class Verdict:
     @property
     def faults(self) -> dict[str, int]:
         """The counts that must be 0 and are not."""
-        harmless = ("acknowledged", "undecided", "stored")
         counts = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {k: v for k, v in counts.items() if v and k not in harmless}
+        return {k: v for k, v in counts.items() if v and k not in _HARMLESS}
+
+
+@dataclass
+class Told:
+    """What a ledger says of one callback."""
+
+    sha256: str = ""
+    statuses: set[int] = field(default_factory=set)
+    receipts: set[str] = field(default_factory=set)
+
+    @property
+    def is_acknowledged(self) -> bool:
+        """Whether the sender was told that it is stored."""
+        return bool({200, 202} & self.statuses)
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether the sender cannot know."""
+        is_open = any(one == 0 or one >= SERVER_ERROR for one in self.statuses)
+        return is_open and not self.is_acknowledged
 
 
 def judge(platform: Platform, source: Source, ledger: Path) -> Verdict:
     """Compare the ledger with the database."""
-    acknowledged, rejected, undecided, digests = _outcomes(ledger)
-    rows = platform.rows(
+    told = read_ledger(ledger)
+    rows = _stored(platform, source)
+    names = {row[0] for row in rows}
+    acknowledged = {name for name, one in told.items() if one.is_acknowledged}
+    undecided = {name for name, one in told.items() if one.is_undecided}
+    used = _used(platform, source)
+    right = (READINGS_EACH, READINGS_EACH, 0)
+    return Verdict(
+        acknowledged=len(acknowledged),
+        undecided=len(undecided),
+        stored=len(rows),
+        lost=len(acknowledged - names),
+        doubled=len(rows) - len(names),
+        phantom=len(names - acknowledged - undecided),
+        rejected_but_stored=len((told.keys() - acknowledged - undecided) & names),
+        other_bytes=sum(not _same_bytes(told.get(row[0]), row) for row in rows),
+        other_receipt=_other_receipts(told, rows),
+        unprocessed=sum(row[4] != 1 for row in rows),
+        wrong_effect=sum(row[5:8] != right for row in rows),
+        wrong_usage=int(abs(used - READINGS_EACH * len(rows))),
+    )
+
+
+def _stored(platform: Platform, source: Source) -> list[Any]:
+    return platform.rows(
         """
-        SELECT c.transaction_id, encode(c.digest, 'hex'),
+        SELECT c.transaction_id, c.id, encode(c.digest, 'hex'),
             encode(sha256(b.body), 'hex'), c.state,
             (SELECT count(*) FROM ingest_reading r
              WHERE r.tenant_id = c.tenant_id AND r.callback_id = c.id AND r.value = 1),
             c.stored, c.unchanged + c.corrected + c.rejected
         FROM ingest_callback c
-        JOIN tenants_tenant t ON t.id = c.tenant_id
         LEFT JOIN ingest_callbackbody b
             ON b.tenant_id = c.tenant_id AND b.callback_id = c.id
-        WHERE t.slug = %s
+        WHERE c.source_id = %s
         """,
-        source.tenant,
+        source_id(source),
     )
-    stored = {row[0] for row in rows}
-    right = (READINGS_EACH, READINGS_EACH, 0)
+
+
+def _used(platform: Platform, source: Source) -> int:
     ((used,),) = platform.rows(
         """
         SELECT coalesce(sum(u.value), 0) FROM ingest_usage u
-        JOIN tenants_tenant t ON t.id = u.tenant_id WHERE t.slug = %s
+        JOIN ingest_channel c ON c.tenant_id = u.tenant_id AND c.id = u.channel_id
+        JOIN ingest_device d ON d.tenant_id = c.tenant_id AND d.id = c.device_id
+        WHERE d.source_id = %s
         """,
-        source.tenant,
+        source_id(source),
     )
-    return Verdict(
-        acknowledged=len(acknowledged),
-        undecided=len(undecided),
-        stored=len(rows),
-        lost=len(acknowledged - stored),
-        doubled=len(rows) - len(stored),
-        phantom=len(stored - acknowledged - undecided),
-        rejected_but_stored=len(rejected & stored),
-        other_bytes=sum(not (digests.get(row[0]) == row[1] == row[2]) for row in rows),
-        unprocessed=sum(row[3] != 1 for row in rows),
-        wrong_effect=sum(row[4:7] != right for row in rows),
-        wrong_usage=int(abs(used - READINGS_EACH * len(rows))),
+    return int(used)
+
+
+def _same_bytes(told: Told | None, row: Any) -> bool:
+    return told is not None and told.sha256 == row[2] == row[3]
+
+
+def _other_receipts(told: dict[str, Told], rows: list[Any]) -> int:
+    found = {row[0]: public_id("rcp", row[1]) for row in rows}
+    return sum(
+        bool(one.receipts - {found[name]})
+        for name, one in told.items()
+        if name in found
     )
+
+
+def source_id(source: Source) -> UUID:
+    """Return a source's id as the database has it."""
+    return parse_public_id("src", source.public_id)
 
 
 def waiting(platform: Platform, source: Source) -> int:
-    """Return how much of a source's work is not done: callbacks, and usage marks."""
+    """Return how much of a tenant's work is not done: callbacks, and usage marks."""
     ((left,),) = platform.rows(
         """
         SELECT (SELECT count(*) FROM ingest_pendingcallback p WHERE p.tenant_id = t.id)
@@ -184,46 +151,18 @@ def waiting(platform: Platform, source: Source) -> int:
     return int(left)
 
 
-def _outcomes(ledger: Path) -> tuple[set[str], set[str], set[str], dict[str, str]]:
-    statuses: dict[str, list[int]] = defaultdict(list)
-    digests = {}
-    for line in ledger.read_text().splitlines():
-        entry: dict[str, Any] = json.loads(line)
-        statuses[entry["id"]].append(entry["status"])
-        digests[entry["id"]] = entry["sha256"]
-    acknowledged = {k for k, seen in statuses.items() if {200, 202} & set(seen)}
-    undecided = {
-        k
-        for k, seen in statuses.items()
-        if any(status == 0 or status >= _SERVER_ERROR for status in seen)
-    } - acknowledged
-    rejected = set(statuses) - acknowledged - undecided
-    return acknowledged, rejected, undecided, digests
+def entries(ledger: Path) -> list[dict[str, Any]]:
+    """Return the ledger's lines, oldest first."""
+    return [json.loads(line) for line in ledger.read_text().splitlines()]
 
 
-def _name(number: int) -> str:
-    return f"ledger/{number:07}"
-
-
-def _body(number: int) -> bytes:
-    """Return a callback whose readings no other callback has."""
-    hour, device = divmod(number, _DEVICES)
-    start_at = _EPOCH + timedelta(hours=hour)
-    body = {
-        "transaction_id": _name(number),
-        "device": f"D-{device:03}",
-        "readings": [
-            {
-                "at": (start_at + timedelta(minutes=30 * half)).isoformat(),
-                "duration_s": 1800,
-                "value": "1",
-                "unit": "kWh",
-            }
-            for half in range(READINGS_EACH)
-        ],
-    }
-    return json.dumps(body).encode()
-
-
-def _sha256(body: bytes) -> str:
-    return hashlib.sha256(body).hexdigest()
+def read_ledger(ledger: Path) -> dict[str, Told]:
+    """Return what was sent and told, by transaction id."""
+    told: dict[str, Told] = defaultdict(Told)
+    for entry in entries(ledger):
+        one = told[entry["id"]]
+        one.sha256 = entry["sha256"]
+        one.statuses.add(entry["status"])
+        if entry["receipt"]:
+            one.receipts.add(entry["receipt"])
+    return told

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -58,6 +58,7 @@ class Platform:
         workers: int = 1,
         listeners: int = 1,
         environment: Mapping[str, str] | None = None,
+        launcher: Sequence[str] = (),
     ) -> None:
         # Short, for Unix sockets live in it.
         self._directory = tempfile.TemporaryDirectory(
@@ -66,6 +67,8 @@ class Platform:
         self.var = Path(self._directory.name)
         self.listener_port, self.console_port = free_ports(2)
         self._counts = ["--workers", str(workers), "--listeners", str(listeners)]
+        #: What starts it, with its folder in place of `{var}`.
+        self._launcher = [part.replace("{var}", str(self.var)) for part in launcher]
         self._up: subprocess.Popen[bytes] | None = None
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(_NOT_INHERITED)},
@@ -89,7 +92,7 @@ class Platform:
         """
         with (self.var / "up.log").open("ab") as output:
             self._up = subprocess.Popen(
-                [sys.executable, "manage.py", "up", *self._counts],
+                [*self._launcher, sys.executable, "manage.py", "up", *self._counts],
                 cwd=ROOT,
                 env=self.environment,
                 stdout=output,
@@ -150,11 +153,15 @@ class Platform:
         with self.database() as connection:
             return connection.execute(query.encode(), parameters).fetchall()
 
+    @property
+    def broker_path(self) -> Path:
+        """The socket of its Redis."""
+        servers = json.loads((self.var / "run" / "servers.json").read_text())
+        return Path(servers["broker_url"].removeprefix("redis+socket://"))
+
     def broker(self) -> "redis.Redis":
         """Return a client of its Redis."""
-        servers = json.loads((self.var / "run" / "servers.json").read_text())
-        path = servers["broker_url"].removeprefix("redis+socket://")
-        return redis.Redis(unix_socket_path=path, socket_timeout=5)
+        return redis.Redis(unix_socket_path=str(self.broker_path), socket_timeout=5)
 
     def api(
         self, key: str, method: str, path: str, body: Any = None
@@ -168,12 +175,21 @@ class Platform:
             reply = page.getresponse()
             return reply.status, json.loads(reply.read() or b"{}")
 
-    def new_source(self, scheme: str = "hub") -> Source:
+    def new_source(self, scheme: str = "hub", *, of: Source | None = None) -> Source:
         """
-        Return a source of a tenant that nobody else knows.
+        Return a source of a tenant that nobody else knows, or of another's tenant.
 
         Raises: PlatformFailed: a command or the API refused.
         """
+        tenant, key = (of.tenant, of.api_key) if of else self._new_tenant()
+        wanted = {"name": f"meters {uuid4().hex[:8]}", "scheme": scheme}
+        status, reply = self.api(key, "POST", "/sources/", wanted)
+        if status != _CREATED:
+            raise PlatformFailed(f"{status}: {reply}")
+        return Source(tenant, key, reply["id"], reply["url"], reply["secret"])
+
+    def _new_tenant(self) -> tuple[str, str]:
+        """Return the slug and the key of a new tenant."""
         slug = f"t{uuid4().hex[:12]}"
         done = self.run(
             "create_tenant", slug, "--timezone", "Europe/Brussels", "--currency", "EUR",
@@ -181,12 +197,7 @@ class Platform:
         )  # fmt: skip
         if done.returncode != 0:
             raise PlatformFailed(done.stderr)
-        key = json.loads(done.stdout)["api_key"]
-        wanted = {"name": "meters", "scheme": scheme}
-        status, reply = self.api(key, "POST", "/sources/", wanted)
-        if status != _CREATED:
-            raise PlatformFailed(f"{status}: {reply}")
-        return Source(slug, key, reply["id"], reply["url"], reply["secret"])
+        return slug, json.loads(done.stdout)["api_key"]
 
 
 @contextmanager
