@@ -6,6 +6,20 @@ APP_ROLE = "gridhook_app"
 PIPELINE_ROLE = "gridhook_pipeline"
 CURRENT_TENANT = "nullif(current_setting('app.tenant', true), '')::bigint"
 
+#: Tables with a tenant whose wall is not there, or not in force for their owner too. A
+#: partition has its parent's policy.
+UNWALLED = """
+SELECT c.oid::regclass::text FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'public'
+JOIN pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped
+WHERE c.relkind IN ('r', 'p')
+    AND a.attname = CASE c.relname WHEN 'tenants_tenant' THEN 'id' ELSE 'tenant_id' END
+    AND NOT (c.relrowsecurity AND c.relforcerowsecurity
+        AND (c.relispartition AND c.relname ~ '_[0-9]+$' OR EXISTS (
+            SELECT FROM pg_policy p
+            WHERE p.polrelid = c.oid AND p.polname = 'tenant_wall')))
+"""
+
 
 def wall(table: str, *, tenant_column: str = "tenant_id") -> str:
     """Return the SQL that shows the application only the current tenant's rows."""
