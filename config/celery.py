@@ -8,6 +8,10 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 from django.conf import settings
 
+#: Of sweeps that are worth it though workers have been busy for longer than their pause:
+#: a pause of these is taken for one of the platform.
+EXPIRES_S = {"ingest.find_silent": 60.0}
+
 app = Celery("gridhook")
 app.conf.update(
     broker_url=settings.BROKER_URL,
@@ -36,7 +40,7 @@ app.conf.update(
         task: {
             "task": task,
             "schedule": float(every_s),
-            "options": {"expires": float(every_s)},
+            "options": {"expires": EXPIRES_S.get(task, float(every_s))},
         }
         for task, every_s in (
             ("ingest.process", settings.SWEEP_INTERVAL_S),

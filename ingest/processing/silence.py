@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from django.conf import settings
 from psycopg import Connection
 
 from ingest.processing.readings import Offers
@@ -23,9 +24,10 @@ ONCE = "interval '1 second'"
 #: Seconds that the sweep leaves to callbacks on their way into the ledger, and to
 #: workers that do not know yet of a new watch.
 HOLD_S = 10
-#: After a pause of the sweeps as long as this, each channel is given a whole interval
-#: anew: it may have called while nobody answered.
+#: After a pause of the sweeps as long as this, and as three of them, each channel is
+#: given a whole interval anew: it may have called while nobody answered.
 PAUSE_S = 60
+PAUSE_SWEEPS = 3
 #: Channels that one transaction calls silent at most.
 MOST_AT_ONCE = 1_000
 
@@ -149,7 +151,8 @@ def find_silent(lane: Connection[Any], limit: int = MOST_AT_ONCE) -> Swept:
 
     Returns: no channel where none is left, or another sweep is under way.
     """
-    begun = lane.execute(_BEGIN, [PAUSE_S]).fetchone()
+    pause_s = max(PAUSE_S, PAUSE_SWEEPS * settings.SWEEP_INTERVAL_S)
+    begun = lane.execute(_BEGIN, [pause_s]).fetchone()
     if begun is None:
         return Swept(0, 0)
     awake_since, now = begun

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from django.db import connection
+from django.test import override_settings
 
 from ingest import tasks
 from ingest.models import Channel, ChannelWatch
@@ -243,6 +244,14 @@ def test_after_a_pause_of_the_platform_each_channel_is_given_its_interval_anew(
     assert HOUR_S < left_s <= HOUR_S * 1.05
     awake(since_s=HOUR_S * 2)
     pass_time(watched, HOUR_S * 2)
+    sweep()
+    assert len(told(tenant)) == 1
+
+
+@override_settings(SWEEP_INTERVAL_S=90)
+def test_sweeps_that_come_rarely_are_no_pause(tenant: Tenant, watched: Channel) -> None:
+    pass_time(watched, HOUR_S * 2)
+    awake(since_s=10**9, swept_s=95)
     sweep()
     assert len(told(tenant)) == 1
 
