@@ -8,8 +8,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 from django.conf import settings
 
-#: Of sweeps that are worth it though workers have been busy for longer than their pause:
-#: a pause of these is taken for one of the platform.
+#: Of sweeps that are to come however busy the workers are: a long pause of these is
+#: taken for one of the platform.
 EXPIRES_S = {"ingest.find_silent": 60.0}
 
 app = Celery("gridhook")
