@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ingest.formats.interface import Envelope, EnvelopeInvalid
 from ingest.formats.native.envelope import read
-from ingest.formats.strict_json import DEPTH_LIMIT
+from ingest.formats.strict_json import COMMAS_LIMIT, DEPTH_LIMIT
 
 
 def body(**members: object) -> bytes:
@@ -178,6 +178,12 @@ def test_nul_may_stand_where_nothing_is_stored() -> None:
     read_envelope(
         body(note="\0", readings=[{"comment": "\0"}, 5, {"device": "\\u0000"}])
     )
+
+
+def test_values_are_counted_before_they_are_looked_at() -> None:
+    frame = b'{"readings":[0%s]}'
+    read_envelope(frame % (b",0" * COMMAS_LIMIT))
+    assert "1,000,000 values" in str(refusal(frame % (b",0" * (COMMAS_LIMIT + 1))))
 
 
 def test_ten_mebibytes_are_judged_in_well_under_a_second() -> None:

@@ -10,8 +10,9 @@ from tests.hostile.inprocess import Wire, wired
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let `pytest tests/hostile --api-examples 100` ask the API for longer."""
+    """Let `pytest tests/hostile --api-examples 100 --whole-bombs` take longer."""
     parser.addoption("--api-examples", type=int, default=API_EXAMPLES)
+    parser.addoption("--whole-bombs", action="store_true")
 
 
 #: Examples of each operation of the API, for each kind of data and of ids.

@@ -4,7 +4,7 @@
 Two kinds of wrong signatures are verified in turn, in random order, 100,000 of each,
 in five rounds; the slowest tenth of both is dropped (the machine did something else),
 and the middle round's Welch's t is printed. |t| < 4.5: nothing is told. The control
-compares digit by digit. Exit 0 when every pair stays below it, and the control does not.
+compares digit by digit. Exit 0 when every pair stays below it and the control does not.
 """
 
 import hmac

@@ -108,7 +108,8 @@ def _check_texts(body: bytes, head: _Head) -> None:
     """Refuse U+0000 in a text that is stored as text; elsewhere it may stand."""
     require_storable([head.transaction_id, *_stored_texts(body)])
     for raw in _readings.decode(body).readings:
-        require_storable(_stored_texts(raw))
+        if NUL_ESCAPE in bytes(raw):
+            require_storable(_stored_texts(raw))
 
 
 def _stored_texts(raw: bytes | Raw) -> tuple[Any, ...]:

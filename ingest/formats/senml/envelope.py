@@ -45,7 +45,8 @@ def read(body: bytes) -> list[Envelope]:
     require_depth(body)
     if NUL_ESCAPE in body:
         for raw in records:
-            require_storable(_stored_texts(raw))
+            if NUL_ESCAPE in bytes(raw):
+                require_storable(_stored_texts(raw))
     return [Envelope(body)]
 
 
