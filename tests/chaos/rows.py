@@ -152,7 +152,6 @@ _ALL = (
         listener_deaths.killed_ten_times,
         2,
         10,
-        control="the second listener answers before the commit",
     ),
     Row(
         "R11b",
