@@ -52,6 +52,8 @@ class Service:
     environment: Mapping[str, str] = field(default_factory=dict)
     ready_timeout_s: float = 60.0
     stop_timeout_s: float = STOP_TIMEOUT_S
+    #: Whether the others need it to their end.
+    is_server: bool = False
 
 
 def take_lock(path: Path) -> IO[str]:
@@ -118,7 +120,7 @@ class Screen:
 
 
 class Supervisor:
-    """Runs services in order, and ends them in the opposite order."""
+    """Runs services in order; ends them together, and those that they need after."""
 
     def __init__(self, *, state: Path, output: IO[str] = sys.stdout) -> None:
         self._state = state
@@ -178,12 +180,17 @@ class Supervisor:
         await self._stopping.wait()
 
     async def stop(self) -> None:
-        """End every child, last started first, and the groups they lead."""
+        """End every child, servers last, and the groups they lead."""
         self._stopping.set()
         for watcher in self._watchers:
             watcher.cancel()
-        for service, process in reversed(list(self._running.values())):
-            await self._end(service, process)
+        for are_servers in (False, True):
+            ends = [
+                self._end(service, process)
+                for service, process in self._running.values()
+                if service.is_server is are_servers
+            ]
+            await asyncio.gather(*ends)
         await asyncio.gather(*self._watchers, *self._pumps, return_exceptions=True)
         self._running.clear()
         self._state.unlink(missing_ok=True)

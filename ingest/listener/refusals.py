@@ -101,6 +101,9 @@ def adopt_loggers() -> None:
     """Let everything that this process says be lines of the same form."""
     logging.captureWarnings(True)
     logging.getLogger().handlers = [LineHandler(STDERR)]
+    # The server's own, which brings handlers that wait for the reader.
+    server = logging.getLogger("_granian")
+    server.handlers, server.propagate = [], True
 
 
 class RefusalLog:

@@ -119,6 +119,7 @@ async def _start_servers(supervisor: Supervisor) -> None:
                 is_ready=postgres.is_ready,
                 stop_signal=signal.SIGINT,
                 user=postgres.user,
+                is_server=True,
             )
         )
         addresses["database_url"] = postgres.url()
@@ -127,7 +128,12 @@ async def _start_servers(supervisor: Supervisor) -> None:
     else:
         redis = EmbeddedRedis(settings.VAR)
         await supervisor.start(
-            Service(name="redis", command=redis.command(), is_ready=redis.is_ready)
+            Service(
+                name="redis",
+                command=redis.command(),
+                is_ready=redis.is_ready,
+                is_server=True,
+            )
         )
         addresses["broker_url"] = redis.url
     _publish(addresses)
