@@ -16,6 +16,7 @@ from uuid import UUID
 
 from psycopg import Connection
 
+from ingest.processing.arrays import columns
 from ingest.processing.progress import MOST_LISTED
 from ingest.processing.readings import Offer
 from ingest.processing.work import Outcome
@@ -151,7 +152,7 @@ class Corrections:
     def _load(self, lane: Connection[Any], offers: Sequence[Offer]) -> None:
         keys = sorted({self._key(offer) for offer in offers})
         found = lane.execute(
-            _IN_FORCE, [*_columns(keys), *_bounds(keys)], binary=True
+            _IN_FORCE, [*columns(keys), *_bounds(keys)], binary=True
         ).fetchall()
         for row in found:
             self._series[row[0], row[1], row[2]] = _Series(_Version(*row[3:]))
@@ -177,7 +178,7 @@ class Corrections:
             for old, known_from in series.revisions
         ]
         if rows:
-            lane.execute(_REMEMBER, [self.now, *_columns(rows)])
+            lane.execute(_REMEMBER, [self.now, *columns(rows)])
 
     def _write_readings(self, lane: Connection[Any]) -> None:
         changed = {
@@ -198,7 +199,7 @@ class Corrections:
             )
             for key, new in changed.items()
         ]
-        lane.execute(_SUPERSEDE, [*_columns(rows), *_bounds(list(changed))])
+        lane.execute(_SUPERSEDE, [*columns(rows), *_bounds(list(changed))])
 
 
 def _correction(offer: Offer, old: _Version) -> dict[str, Any]:
@@ -220,7 +221,3 @@ def _correction(offer: Offer, old: _Version) -> dict[str, Any]:
 def _bounds(keys: Sequence[_Key]) -> tuple[datetime, datetime]:
     starts = [key[2] for key in keys]
     return min(starts), max(starts)
-
-
-def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]

@@ -6,8 +6,10 @@ from uuid import UUID
 
 from ingest.formats.parsed import Parsed
 
-#: Bodies that are kept at most: some 60 MB each when they have 100,000 readings.
+#: Bodies that are kept at most …
 MOST_KEPT = 2
+#: … and their readings, when there are several: 100,000 take some 60 MB.
+MOST_READINGS = 250_000
 
 
 class Kept:
@@ -27,10 +29,14 @@ class Kept:
         return parsed if at == began_at else None
 
     def keep(self, callback_id: UUID, began_at: datetime, parsed: Parsed) -> None:
-        """Keep a body, and forget the one that was kept first when there are many."""
+        """Keep a body, and forget the one that was kept first when they are many."""
         self._parsed[callback_id] = began_at, parsed
-        while len(self._parsed) > MOST_KEPT:
+        while len(self._parsed) > 1 and self._is_much():
             self._parsed.popitem(last=False)
+
+    def _is_much(self) -> bool:
+        readings = sum(len(parsed.readings) for _, parsed in self._parsed.values())
+        return len(self._parsed) > MOST_KEPT or readings > MOST_READINGS
 
     def forget(self, callback_id: UUID) -> None:
         """Forget a body that is done with."""

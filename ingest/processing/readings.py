@@ -1,6 +1,6 @@
 """Storing readings: what is new, what says the same, what corrects."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from psycopg import Connection
 
 from ingest.formats.parsed import Parsed, ParsedReading
+from ingest.processing.arrays import array
 from ingest.processing.directory import ChannelId, Directory, KnownChannel
 from ingest.processing.work import Outcome
 from ingest.units import to_stored, unit_of
@@ -134,12 +135,12 @@ class Offers:
             {
                 "tenants": [claim.tenant_id for claim in claims],
                 "callbacks": [claim.id for claim in claims],
-                "owners": _array(owners),
-                "channels": _array(channels),
-                "starts": list(starts),
-                "values": _array("NULL" if v is None else v for v in values),
-                "durations": _array(durations),
-                "qualities": _array(qualities),
+                "owners": array(owners),
+                "channels": array(channels),
+                "starts": array(starts),
+                "values": array(values),
+                "durations": array(durations),
+                "qualities": array(qualities),
             },
             binary=True,
         )
@@ -156,8 +157,3 @@ def keep_signed(parsed: Parsed, device: str) -> None:
         parsed.refuse(index, "device_not_signed", _NOT_SIGNED)
     if others:
         parsed.readings[:] = [one for one in parsed.readings if one[1] == device]
-
-
-def _array(values: Iterable[Any]) -> str:
-    """Return Postgres' text of an array: several times faster than the driver's."""
-    return "{" + ",".join(map(str, values)) + "}"
