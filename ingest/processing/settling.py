@@ -17,8 +17,8 @@ _SETTLE = """
 UPDATE ingest_callback c
 SET state = k.state, processed_at = %s, stored = k.stored, unchanged = k.unchanged,
     corrected = k.corrected, rejected = k.rejected, errors = k.errors
-FROM unnest(%s::bigint[], %s::uuid[], %s::smallint[], %s::int[], %s::int[], %s::int[],
-    %s::int[], %s::jsonb[])
+FROM unnest(%s::bigint[], %s::uuid[], %s::bigint[], %s::bigint[], %s::bigint[],
+    %s::bigint[], %s::bigint[], %s::jsonb[])
     AS k (tenant_id, id, state, stored, unchanged, corrected, rejected, errors)
 WHERE c.tenant_id = k.tenant_id AND c.id = k.id
 """
