@@ -46,7 +46,8 @@ READING_CODES: dict[str, Meaning] = {
     "channel_invalid": Meaning("`channel` is no text of 1 to 255 characters", _SENDER),
     "time_invalid": Meaning("`at` is absent, malformed, or has no offset", _SENDER),
     "time_out_of_range": Meaning(
-        "`at` is before 2000-01-01 or more than a day ahead",
+        "`at` is before 2000-01-01 or the months that are kept, or more than a day "
+        "ahead",
         "set the device's clock, discard this; process it again when `at` has come",
     ),
     "kind_unknown": Meaning("`kind` is neither `interval` nor `register`", _SENDER),

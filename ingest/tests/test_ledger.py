@@ -13,7 +13,7 @@ import pytest
 from django.conf import settings
 from django.test import override_settings
 
-from ingest.listener.entries import Bundle, Entry, Outcome, Verdict
+from ingest.listener.entries import Entry, Outcome, Verdict
 from ingest.listener.ledger import Ledger
 from tenants.database import pipeline
 from tenants.identifiers import new_id
