@@ -13,14 +13,18 @@ from uuid import uuid4
 import pytest
 
 from conftest import make_tenant
+from ingest.services.sources import create_source
 from ingest.tests.listening import (
     Running,
+    Sender,
     callback,
     new_sender,
     running_listener,
     stored,
 )
 from tenants import signing
+from tenants.actors import operator
+from tenants.database import acting_for
 from tenants.models import Tenant
 
 pytestmark = pytest.mark.processes
@@ -158,6 +162,29 @@ def test_an_example_is_taken_and_its_bytes_arrive(
     status, reply = reply_to(EXAMPLES[example](arguments, tmp_path))
     assert (status, reply["transaction_id"]) == (TAKEN, identifier)
     assert (identifier, body, "application/json") in stored(owner)
+
+
+@pytest.mark.parametrize("scheme", ["hub", "standard"])
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_example_signs_with_a_devices_own_key(
+    listener: Running, owner: Tenant, tmp_path: Path, example: str, scheme: str
+) -> None:
+    with acting_for(owner):
+        source, secret = create_source(
+            tenant=owner,
+            actor=operator(owner),
+            name="meters",
+            scheme=scheme,
+            device_keys=True,
+        )
+    key = output_of("sh", DEVICES / "device_key.sh", scheme, secret, "WM-1").strip()
+    identifier = uuid4().hex
+    file = tmp_path / "body.json"
+    file.write_bytes(callback(identifier))
+    url = f"http://127.0.0.1:{listener.port}{Sender(source, secret).path}"
+    arguments = (scheme, url, key, file, identifier, "WM-1")
+    status, reply = reply_to(EXAMPLES[example](arguments, tmp_path))
+    assert (status, reply["transaction_id"]) == (TAKEN, identifier)
 
 
 @pytest.mark.parametrize("scheme", ["hub", "standard"])
