@@ -261,6 +261,21 @@ def test_a_frozen_redis_costs_one_short_wait_and_the_share_holds(
     assert "together again" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://h:1/2", {"host": "h", "port": 1, "db": 2}),
+        ("redis://h;redis://i", {"host": "h"}),
+        ("redis+socket:///a/b.sock", {"path": "/a/b.sock"}),
+        ("redis+socket:///a/b.sock?virtual_host=2", {"path": "/a/b.sock", "db": 2}),
+        ("unix:///a/b.sock?db=2", {"path": "/a/b.sock", "db": 2}),
+    ],
+)
+def test_a_brokers_url_is_understood(url: str, expected: dict[str, object]) -> None:
+    found = RateStore(url)._pool.connection_kwargs
+    assert {name: found[name] for name in expected} == expected
+
+
 def test_a_listener_that_ends_is_no_longer_counted(redis: OwnRedis) -> None:
     async def test(limiter: RateLimiter) -> None:
         assert limiter._listeners == 1

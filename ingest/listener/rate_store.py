@@ -105,11 +105,9 @@ class RateStore:
     """One connection to the Redis that counts."""
 
     def __init__(self, url: str) -> None:
-        # What kombu calls redis+socket is a Unix socket's address elsewhere.
-        url = url.replace("redis+socket://", "unix://", 1)
         # Times are kept here: a time-out of the library's own can swallow another one.
         self._pool = ConnectionPool.from_url(
-            url,
+            _plain(url),
             socket_timeout=None,
             socket_connect_timeout=None,
             retry=Retry(NoBackoff(), 0),
@@ -202,3 +200,11 @@ class RateStore:
             raise RedisError("not connected")
         await self._connection.send_command(*command)
         return await self._connection.read_response(disable_decoding=True)
+
+
+def _plain(url: str) -> str:
+    """Return a broker's URL as Redis' own library writes it; of several the first."""
+    first = url.partition(";")[0]
+    if not first.startswith("redis+socket://"):
+        return first
+    return first.replace("redis+socket", "unix", 1).replace("virtual_host=", "db=")

@@ -177,7 +177,8 @@ class RateLimiter:
                 self._go_local(str(error))
             except Exception:
                 # Without this task every limited request would wait for ever.
-                log.exception("The rate limiter failed")
+                if not self._is_said:
+                    log.exception("The rate limiter failed")
                 await store.close()
                 self._go_local("it failed")
 
