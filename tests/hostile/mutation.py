@@ -6,9 +6,12 @@ as well as over a socket; `raw` gives its bytes, which `wreck` mutates once more
 respect for either. The same seed makes the same changes.
 """
 
+import json
 import random
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID
 
 from ingest.tests.listening import Sender, callback
@@ -23,6 +26,16 @@ JUNK = (
     b"\xe2\x80\xa8", b"A" * 300, b"sha256=", b"v1,", b"=", b" ", b"$(id)", b"'--",
     b"4294967296", b"18446744073709551616", b"0001-01-01T00:00:00Z", b"2016-13-45",
     b"9999-12-31T23:59:59+14:00", b"2016-01-01T00:00:00", b'"readings":', b"1" * 39,
+)  # fmt: skip
+#: JSON values that are valid, and nowhere expected.
+ODD: tuple[Any, ...] = (
+    None, True, False, 0, -1, 1, 1.5, 1e300, -1e-300, 2**63, 10**40, float(2**53) + 1,
+    "", " ", "x", "x" * 256, "0", "-0", "NaN", "1e999", "9" * 60, "\u0000",
+    "\u00e9", "%",
+    "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", "2016-01-01T00:00:00",
+    "1.0", "application/json", "application/senml+json", "AAAA", "=", [], {},
+    [[]], [{}],
+    {"v": 1}, {"readings": []}, [{"v": 1, "t": 1e308}], {"at": None},
 )  # fmt: skip
 #: No mutated bytes grow beyond this.
 _MOST_BYTES = 20_000
@@ -60,6 +73,17 @@ def in_order(sender: Sender, body: bytes) -> Sent:
     return Sent(b"POST", sender.path.encode(), tuple(given), body)
 
 
+def _places(value: Any) -> list[tuple[Any, Any]]:
+    """Return every container below a value, with each of its keys."""
+    found: list[tuple[Any, Any]] = []
+    if isinstance(value, dict | list):
+        keys = value if isinstance(value, dict) else range(len(value))
+        for key in keys:
+            found.append((value, key))
+            found += _places(value[key])
+    return found
+
+
 class Chance:
     """Mutates requests of some senders; everything follows from the seed."""
 
@@ -80,26 +104,35 @@ class Chance:
         sender = self._random.choice(self._senders)
         body = self._fresh_body()
         if self._random.random() < 0.7:
-            body = self._mutated(body)
+            body = self.mutated(body)
         sent = in_order(sender, body)
         if self._random.random() < 0.5:
             for _ in range(self._random.randint(1, 3)):
                 sent = self._random.choice(self._heads)(sent)
         if self._random.random() < 0.1:
-            sent = replace(sent, body=self._mutated(sent.body))
+            sent = replace(sent, body=self.mutated(sent.body))
         return sent
 
     def wreck(self, sent: Sent) -> bytes:
         """Return the request's bytes, mutated wherever chance wants it."""
-        return self._mutated(sent.raw())
+        return self.mutated(sent.raw())
 
     def _fresh_body(self) -> bytes:
         return callback(str(UUID(int=self._random.getrandbits(128), version=4)))
 
-    def _mutated(self, data: bytes) -> bytes:
+    def mutated(self, data: bytes) -> bytes:
+        """Return the bytes with one to four changes."""
         for _ in range(self._random.randint(1, 4)):
             data = self._random.choice(self._bytes)(data)[:_MOST_BYTES]
         return data
+
+    def odd(self, body: bytes) -> bytes:
+        """Return the JSON with one to three of its values exchanged for odd ones."""
+        document = [json.loads(body)]
+        for _ in range(self._random.randint(1, 3)):
+            container, key = self._random.choice(_places(document))
+            container[key] = deepcopy(self._random.choice(ODD))
+        return json.dumps(document[0], ensure_ascii=False).encode("utf-8", "replace")
 
     def _place(self, data: bytes) -> int:
         return self._random.randrange(len(data) + 1)
@@ -139,7 +172,7 @@ class Chance:
             return sent
         place = self._random.randrange(len(headers))
         name, value = headers[place]
-        headers[place] = name, self._one_line(self._mutated(value))
+        headers[place] = name, self._one_line(self.mutated(value))
         return replace(sent, headers=tuple(headers))
 
     def _header_twice(self, sent: Sent) -> Sent:
@@ -161,7 +194,7 @@ class Chance:
         return replace(sent, headers=(*sent.headers, added))
 
     def _target(self, sent: Sent) -> Sent:
-        return replace(sent, target=self._one_line(self._mutated(sent.target)))
+        return replace(sent, target=self._one_line(self.mutated(sent.target)))
 
     def _method(self, sent: Sent) -> Sent:
         method = self._random.choice((b"PUT", b"GET", b"HEAD", b"OPTIONS", b"post"))

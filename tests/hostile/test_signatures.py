@@ -176,7 +176,7 @@ names = st.sampled_from(
 values = st.text(max_size=80) | st.from_regex(r"(sha256=|v1,)[0-9a-f+/=]{0,70}")
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(
     headers=st.lists(st.tuples(names, values), max_size=8),
     body=st.binary(max_size=200),
