@@ -2,13 +2,15 @@
 Noticing callbacks that take their worker down with them.
 
 What a batch works on is written down before, and erased by the batch's own transaction.
-An entry whose callbacks nobody holds was left by a worker that was killed, or whose
-statement Postgres cancelled. Its callbacks are then done alone, and one that was left
-alone several times is set aside.
+An entry whose callbacks nobody holds was left by a worker that was killed, that worked
+too long and ended itself, or whose statement Postgres cancelled. Its callbacks are then
+done alone, and one that was left alone several times is set aside.
 Source: docs/explanation/usage.md
 """
 
 import contextlib
+import faulthandler
+import sys
 from collections.abc import Generator, Sequence
 from typing import Any
 from uuid import UUID
@@ -21,6 +23,9 @@ from tenants.identifiers import new_id
 
 #: A callback that was left alone so often is set aside.
 MOST_LEFT = 3
+#: Seconds after which a worker ends itself: Postgres has ended a session that idles for
+#: so long in its transaction, so nothing that the worker still does would count.
+LONGEST_S = 90.0
 
 #: Of these callbacks, those that were left, with how often alone.
 _LEFT = """
@@ -56,13 +61,25 @@ def trial(
             [entry, ids],
         )
     try:
-        yield
+        with _ended_in_time():
+            yield
     except errors.QueryCanceled:
         raise
     except BaseException:
         _erase(entry)
         raise
     lane.execute("DELETE FROM ingest_processingtrial WHERE callback_ids = %s", [ids])
+
+
+@contextlib.contextmanager
+def _ended_in_time() -> Generator[None, None, None]:
+    """End the process when the block takes too long; its supervisor starts another."""
+    # From a thread in C: it ends a loop that never lets go of the interpreter, too.
+    faulthandler.dump_traceback_later(LONGEST_S, exit=True, file=sys.__stderr__ or 2)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _erase(entry: UUID) -> None:

@@ -17,19 +17,23 @@ from tenants.identifiers import new_id
 
 ROOT = Path(__file__).resolve().parents[2]
 MIDNIGHT = "2016-01-01T00:00:00+01:00"
-#: A worker whose parser ends the process, as a fault in C code would.
+#: A worker whose parser ends the process, as a fault in C code would, or never returns.
 WORKER = """
-import os, signal, django
+import os, re, signal, sys, django
 os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
 django.setup()
 from dataclasses import replace
 from ingest.formats import native
 from ingest.formats.registry import FORMATS
-from ingest.processing import batch
+from ingest.processing import batch, trials
+
+trials.LONGEST_S = 0.5
 
 def parse(body, context):
     if b"poison" in body:
         os.kill(os.getpid(), signal.SIGKILL)
+    if b"endless" in body:
+        re.match("(a+)+b", "a" * 99)
     return native.FORMAT.parse(body, context)
 
 FORMATS[native.FORMAT.content_type] = replace(native.FORMAT, parse=parse)
@@ -66,6 +70,15 @@ def test_a_callback_that_kills_its_workers_is_set_aside(lane: Inlet) -> None:
         {"index": None, "code": "processing_failed", "detail": "WorkerLost"}
     ]
     assert aside.state == CallbackState.REJECTED
+
+
+def test_a_worker_that_is_never_done_ends_itself(lane: Inlet) -> None:
+    drain()
+    endless = lane.accept([interval(MIDNIGHT)], device="endless")
+    assert work() == 1
+    assert entries(endless) == 1
+    drain()
+    assert lane.callback(endless).state == CallbackState.PROCESSED
 
 
 def test_a_callback_that_is_always_too_slow_is_set_aside(
