@@ -51,7 +51,7 @@ def wiped(stage: Stage) -> Report:
     with loaded(stage, report) as load:
         if stage.is_control:
             load.stack.enter_context(stage.site.stopped("beat"))
-        for _ in stage.turns(every_s=0.5 if stage.seconds < 10 else 5):
+        for _ in stage.turns(every_s=0.5 if stage.is_short else 5):
             load.strike(broker.flushall)
         if stage.is_control:
             load.client.stop()

@@ -36,6 +36,8 @@ def senders_unsure(stage: Stage) -> Report:
     habits = Habits(hangs_up=0.3, insists=1.0, seed=stage.random.getrandbits(32))
     with loaded(stage, report, habits=habits) as load:
         for turn in stage.turns(every_s=2):
+            if stage.is_short:
+                continue
             load.strike(_kill_one, stage, turn)
             load.await_recovery()
         stage.site.await_listeners()
@@ -48,7 +50,7 @@ def killed_ten_times(stage: Stage) -> Report:
     """Kill the supervised listener ten times in a row; it comes back each time."""
     report = Report()
     with loaded(stage, report) as load:
-        for _ in range(KILLS):
+        for _ in range(KILLS // 2 if stage.is_short else KILLS):
             pid = stage.site.pid("listener")
             load.strike(stage.site.platform.kill, "listener")
             _await_successor(stage, pid)

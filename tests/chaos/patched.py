@@ -27,7 +27,7 @@ from ingest.processing import batch, claims, parsing  # noqa: E402
 from subscriptions.services import claims as due  # noqa: E402
 from subscriptions.services import recording, sending  # noqa: E402
 
-SLOW_S = 6.0
+SLOW_S = 4.0
 _ROOM_BYTES = 256 * 1024 * 1024
 _LOCK = " FOR UPDATE SKIP LOCKED"
 _FENCE = "AND d.claim_id = r.claim_id"

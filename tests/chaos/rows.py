@@ -69,7 +69,7 @@ _ALL = (
         "R02",
         "database backends and the whole server killed",
         postgres.killed,
-        5,
+        3,
         60,
         control="synchronous_commit=off",
         control_environment=_UNSAFE,

@@ -36,6 +36,8 @@ from tests.processes import (
 )
 
 START_TIMEOUT_S = 40.0
+#: A sweep and a drain that rows can wait for.
+_SETTINGS = {"GRIDHOOK_SWEEP_INTERVAL_S": "1", "GRIDHOOK_DRAIN_S": "2"}
 _OK = 200
 _DISK_BYTES = 3 * 1024**3
 #: `run` and `keys` stay outside: what stands beside the platform reads them.
@@ -289,7 +291,7 @@ def opened(
     """Open a site for the block."""
     with running(
         workers=2,
-        environment={"GRIDHOOK_SWEEP_INTERVAL_S": "1", **(environment or {})},
+        environment={**_SETTINGS, **(environment or {})},
         launcher=own_disk(),
     ) as platform:
         site = Site(platform, second=second)

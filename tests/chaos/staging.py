@@ -18,6 +18,8 @@ from tests.processes import Source, wait_until
 
 #: Seconds after the last fault in which everything must have been worked off.
 SETTLE_S = 60.0
+#: A row with less time than this has its short form.
+SHORT_S = 7.0
 _ACKNOWLEDGED = (200, 202)
 
 
@@ -73,6 +75,11 @@ class Stage:
     def ledger(self) -> Path:
         """Return a file for a client's ledger."""
         return self.folder / f"{uuid4().hex}.ledger"
+
+    @property
+    def is_short(self) -> bool:
+        """Whether there is time for the essence alone."""
+        return self.seconds < SHORT_S
 
     @property
     def settle_s(self) -> float:

@@ -41,7 +41,7 @@ def killed(stage: Stage) -> Report:
             wrong.start()
             stack.callback(wrong.kill)
         with loaded(stage, report) as load:
-            for _ in stage.turns(every_s=1.5 if stage.seconds < 10 else 3):
+            for _ in stage.turns(every_s=1.5 if stage.is_short else 3):
                 if wrong is not None:
                     load.strike(wrong.restart)
                 else:
