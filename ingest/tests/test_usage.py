@@ -222,7 +222,8 @@ def test_python_and_postgres_agree_where_every_day_begins(zone: str) -> None:
     ]
     with pipeline() as lane:
         found = lane.execute(
-            "SELECT ingest_day_start(%s::date + n, %s) FROM generate_series(0, %s::int) n",
+            "SELECT ingest_day_start(%s::date + n, %s) "
+            "FROM generate_series(0, %s::int) AS n",
             [first, zone, len(wanted) - 1],
         ).fetchall()
     assert [row[0] for row in found] == wanted
