@@ -39,9 +39,10 @@ bucket AS MATERIALIZED (
 emptied AS (
     DELETE FROM ingest_usage u USING bucket b
     WHERE u.tenant_id = b.tenant_id AND u.channel_id = b.channel_id
-        AND u.day = b.place AND NOT EXISTS (
-            SELECT FROM used WHERE used.tenant_id = b.tenant_id
-                AND used.channel_id = b.channel_id AND used.place = b.place)
+        AND u.day = b.place
+        -- NOT IN, which hashes: an anti-join would compare each day with all others.
+        AND (b.tenant_id, b.channel_id, b.place) NOT IN (
+            SELECT tenant_id, channel_id, place FROM used)
 ),
 stored AS (
     INSERT INTO ingest_usage (tenant_id, channel_id, day, value, expected_s, actual_s,
