@@ -31,7 +31,7 @@ MEMORY_BYTES = 100 * MIB
 WORK_MEMORY_BYTES = 200 * MIB
 #: Bytes of a body that is dear to workers; `pytest tests/hostile --whole-bombs` makes
 #: it the whole 10 MiB.
-SMALL = MIB
+SMALL = MIB // 4
 
 
 @pytest.mark.parametrize("name", BOMBS)
