@@ -1,10 +1,14 @@
 """How a raw body is shown to a person: as JSON, as text, or as bytes."""
 
 import codecs
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import msgspec
+
+from ingest.formats.senml.names import device_and_channel
 
 #: The part of a body that a page shows.
 SHOWN_BYTES = 64 * 1024
@@ -19,6 +23,7 @@ _FIRST_PRINTABLE = " "
 _FIRST_ASCII, _LAST_ASCII = 0x20, 0x7E
 #: Devices that a list names of one body.
 _MOST_DEVICES = 3
+_MOST_LOOKED_AT = 1_000
 
 
 @dataclass(frozen=True)
@@ -30,11 +35,6 @@ class ShownBody:
     text: str
     size_bytes: int
     is_cut: bool
-
-
-class _Named(msgspec.Struct):
-    device: Any = None
-    readings: Any = None
 
 
 def show_body(raw: bytes) -> ShownBody:
@@ -53,16 +53,29 @@ def named_devices(raw: bytes) -> list[str]:
     """
     Return the devices that a body names, however wrong the rest of it is.
 
+    No parser is asked: one that a body takes down would take the page down too.
     Shape: the first three, each once; a format that names them elsewhere has none.
     """
     try:
-        body = msgspec.json.decode(raw, type=_Named)
+        found = islice(_names(msgspec.json.decode(raw)), _MOST_LOOKED_AT)
+        return list(dict.fromkeys(found))[:_MOST_DEVICES]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return []
-    readings = body.readings if isinstance(body.readings, list) else []
-    inner = [one.get("device") for one in readings if isinstance(one, dict)]
-    names = [name for name in (body.device, *inner) if isinstance(name, str) and name]
-    return list(dict.fromkeys(names))[:_MOST_DEVICES]
+
+
+def _names(part: Any) -> Iterator[str]:
+    """Yield `device` of native JSON and its readings, `bn` of SenML, in event data."""
+    if isinstance(part, list):
+        for one in part:
+            yield from _names(one)
+    elif isinstance(part, dict):
+        device, base = part.get("device"), part.get("bn")
+        if isinstance(device, str) and device:
+            yield device
+        elif isinstance(base, str) and base:
+            yield device_and_channel(base, "", None)[0] or base
+        for inner in ("readings", "data"):
+            yield from _names(part.get(inner))
 
 
 def _as_json(raw: bytes) -> str | None:

@@ -80,7 +80,9 @@ def test_the_list_is_narrowed_and_paged(
     tenant: Tenant, source: Source, owner: Caller
 ) -> None:
     now = datetime.now(UTC)
-    early = set_aside(source, code="device_unknown", received_at=now - timedelta(2))
+    early = set_aside(
+        source, code="device_unknown", received_at=now - timedelta(hours=2)
+    )
     late = set_aside(inlet(tenant).source)
     given_up = set_aside(source)
     owner.post(
@@ -88,15 +90,15 @@ def test_the_list_is_narrowed_and_paged(
     )
     ids = {name: public_id("rcp", one) for name, one in
            (("early", early), ("late", late), ("given_up", given_up))}  # fmt: skip
-    yesterday = (now - timedelta(1)).isoformat().replace("+", "%2B")
+    earlier = (now - timedelta(hours=1)).isoformat().replace("+", "%2B")
     for query, expected in (
         ("", ["late", "early"]),
         ("?status=discarded", ["given_up"]),
         ("?status=all", ["given_up", "late", "early"]),
         ("?code=device_unknown", ["early"]),
         (f"?status=all&source={source.public_id}", ["given_up", "early"]),
-        (f"?since={yesterday}", ["late"]),
-        (f"?until={yesterday}", ["early"]),
+        (f"?since={earlier}", ["late"]),
+        (f"?until={earlier}", ["early"]),
     ):
         assert receipts(owner, query) == [ids[name] for name in expected], query
     first = owner.get("/rejections/?status=all&page_size=2").json()

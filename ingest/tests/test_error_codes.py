@@ -12,6 +12,8 @@ from ingest.error_codes import (
     Meaning,
     meaning,
 )
+from ingest.formats.native import readings as native
+from ingest.formats.senml import readings as senml
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "errors.md"
 ROW = re.compile(r"^\| `(\w+)` \| (.+) \| (.+) \|$", re.MULTILINE)
@@ -31,6 +33,11 @@ def test_the_documentation_has_the_consoles_words(
     assert found
     table = rest.partition("\n\n")[0]
     assert {code: Meaning(why, what) for code, why, what in ROW.findall(table)} == codes
+
+
+def test_every_code_that_a_format_refuses_with_is_described() -> None:
+    used = set(native.DETAILS) | set(senml.DETAILS)
+    assert used - set(READING_CODES) - set(BODY_CODES) == set()
 
 
 def test_a_code_that_nobody_described_has_words_all_the_same() -> None:
