@@ -24,7 +24,7 @@ SWEEP_S = 1.0
 FOUND_S = SWEEP_S + 5.0
 TRIES = 20
 #: What a worker asks the broker at a time, and some.
-_POLL_S = 1.5
+POLL_S = 1.5
 _RUN = re.compile(r"RUN (\S+)")
 #: Postgres ends a transaction that idles for this long.
 IDLE_LIMIT_S = 60.0
@@ -64,7 +64,7 @@ def bell_lost(stage: Stage) -> Report:
             beat.enter_context(site.stopped("beat"))
             with site.stopped("ingest-2"):
                 # Until the broker has given up giving it the next bell.
-                time.sleep(_POLL_S)
+                time.sleep(POLL_S)
                 _lose_a_bell(site, client, number)
             if not stage.is_control:
                 beat.close()
@@ -128,7 +128,7 @@ def told_twice(stage: Stage) -> Report:
             client.post_number(number)
             wait_until(lambda: waiting(site.platform, source) == 0, timeout_s=60)
         # The second of two that took it at once may still be at it.
-        wait_until(lambda: not _locks(site), timeout_s=20)
+        wait_until(lambda: not _transactions(site), timeout_s=30)
     runs = Counter(_RUN.findall("".join(one.log for one in pair)))
     report.least("messages run again", sum(n > 1 for n in runs.values()), 1)
     client.stop()
@@ -208,6 +208,15 @@ def _stop_in_transaction(
         (backend, *_) = _locks(site)
         stack.enter_context(frozen(site.pid("ingest-1")))
     return backend
+
+
+def _transactions(site: Site) -> int:
+    """Return how many workers are inside a transaction."""
+    ((found,),) = site.platform.rows(
+        """SELECT count(*) FROM pg_stat_activity
+        WHERE state = 'idle in transaction' AND application_name = 'gridhook'"""
+    )
+    return int(found)
 
 
 def _locks(site: Site) -> list[int]:
