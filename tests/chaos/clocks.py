@@ -1,5 +1,6 @@
 """Clocks that are wrong: R22."""
 
+import time
 from contextlib import ExitStack
 
 from tests.chaos.deliveries import deliverer, leases_kept
@@ -16,12 +17,6 @@ def skewed(stage: Stage) -> Report:
     report = Report()
     site = stage.site
     changes = "own_clock" if stage.is_control else ""
-    leases_kept(
-        stage,
-        report,
-        deliverer(site, "deliver-ahead", changes, *shifted(3600)),
-        deliverer(site, "deliver-behind", changes, *shifted(-3600)),
-    )
     with ExitStack() as stack:
         ahead, behind = (
             worker(site, f"ingest{hours}", "counted", *shifted(3600 * hours))
@@ -32,12 +27,17 @@ def skewed(stage: Stage) -> Report:
         for one in (ahead, behind, listener):
             one.start()
             stack.callback(one.kill)
+        leases_kept(
+            stage,
+            report,
+            deliverer(site, "deliver-ahead", changes, *shifted(3600)),
+            deliverer(site, "deliver-behind", changes, *shifted(-3600)),
+        )
         wait_until(lambda: is_ready(port), timeout_s=_START_S)
-        wait_until(lambda: "RUN" in behind.log, timeout_s=_START_S)
         stack.enter_context(site.stopped(*WORKERS))
+        wait_until(lambda: "RUN" in behind.log, timeout_s=_START_S)
         with loaded(stage, report, ports=(site.ports[0], port)) as load:
-            for _ in stage.turns(every_s=1):
-                pass
+            time.sleep(stage.seconds)
             load.client.stop()
             is_found = wait_until(
                 lambda: not pending(site, load.source), timeout_s=FOUND_S

@@ -90,7 +90,7 @@ def _kill_one(stage: Stage, turn: int) -> None:
 def _end_one(stage: Stage, turn: int, number: signal.Signals) -> None:
     """Signal one listener alone, and have it started again."""
     site = stage.site
-    if turn % 2:
+    if turn % 2 == 0:
         pid = site.pid("listener")
         psutil.Process(pid).send_signal(number)
         _await_successor(stage, pid)

@@ -44,7 +44,7 @@ def swallowed(stage: Stage) -> Report:
             one.start()
             stack.callback(one.kill)
         began_s = time.monotonic()
-        wait_until(lambda: _revived(pair) and not pending(site, source), timeout_s=90)
+        wait_until(lambda: _revived(pair) and not pending(site, source), timeout_s=120)
         report.figures["all done after, s"] = time.monotonic() - began_s
     aside = site.platform.rows(
         """SELECT errors FROM ingest_callback WHERE source_id = %s AND state = %s""",

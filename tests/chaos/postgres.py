@@ -53,7 +53,7 @@ def flush_delayed(stage: Stage) -> Report:
     client = Client(source, ledger, urls=site.urls(source))
     pids = [process.pid for process in site.postgres()]
     with traced(pids, f"delay_exit={round(FLUSH_S * 1e6)}", follow=True):
-        post_all(client, range(FLUSHES), threads=5)
+        post_all(client, range(FLUSHES), threads=FLUSHES)
     client.stop()
     took = [
         one["ended_s"] - one["began_s"]
