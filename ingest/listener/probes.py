@@ -15,6 +15,8 @@ from ingest.listener.sources import SourceDirectory
 
 #: Seconds for which the answer of `/readyz` is kept.
 READY_AGE_S = 1.0
+#: Seconds that `/readyz` waits for Postgres.
+READY_TIMEOUT_S = 0.7
 _READY = replies.plain(b'{"status":"ready"}')
 _NOT_READY = replies.plain(b'{"status":"not ready"}', status=503)
 _DRAINING = replies.plain(b'{"status":"draining"}', status=503)
@@ -29,7 +31,9 @@ class Probes:
         self._backlog = Backlog()
         folder = settings.VAR / "run" / f"listener-{settings.LISTENER_PORT}"
         self._siblings = Siblings(folder)
-        self._ready: tuple[float, bool] = (0.0, False)
+        #: The newest question to Postgres, and when it was asked.
+        self._ping: asyncio.Task[bool] | None = None
+        self._asked_at = 0.0
 
     def start(self) -> None:
         """Begin to show this worker's figures to the others of its port."""
@@ -37,6 +41,9 @@ class Probes:
 
     async def close(self) -> None:
         """End that."""
+        if self._ping is not None:
+            self._ping.cancel()
+            await asyncio.gather(self._ping, return_exceptions=True)
         await self._siblings.close()
 
     async def answer(self, request: Request) -> Reply:
@@ -76,8 +83,10 @@ class Probes:
         if self._ledger.is_away or self._ledger.is_full:
             return False
         now = asyncio.get_running_loop().time()
-        asked_at, answer = self._ready
-        if now - asked_at > READY_AGE_S:
-            answer = await self._sources.ping()
-            self._ready = (now, answer)
-        return answer
+        ping = self._ping
+        if ping is None or (ping.done() and now - self._asked_at > READY_AGE_S):
+            ping = self._ping = asyncio.create_task(self._sources.ping(), name="ping")
+            self._asked_at = now
+        # Who asks is answered, also while Postgres does not answer.
+        await asyncio.wait([ping], timeout=READY_TIMEOUT_S)
+        return ping.done() and ping.result()
