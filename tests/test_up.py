@@ -17,18 +17,12 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.processes import wait_until
+from tests.processes import free_ports, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT_S = 90
 
 pytestmark = pytest.mark.processes
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture
@@ -38,8 +32,8 @@ def surroundings() -> Generator[dict[str, str], None, None]:
         yield {
             "PATH": os.environ["PATH"],
             "GRIDHOOK_VAR": var,
-            "GRIDHOOK_LISTENER_PORT": str(free_port()),
-            "GRIDHOOK_CONSOLE_PORT": str(free_port()),
+            "GRIDHOOK_LISTENER_PORT": str(free_ports(1)[0]),
+            "GRIDHOOK_CONSOLE_PORT": str(free_ports(1)[0]),
         }
 
 

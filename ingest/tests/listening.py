@@ -22,6 +22,7 @@ from tenants import signing
 from tenants.actors import operator
 from tenants.database import acting_for, pipeline
 from tenants.models import Tenant
+from tests.processes import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -147,20 +148,12 @@ class Running:
         return self.ask(sender.path, body, sender.hub(body))
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @contextmanager
 def running_listener(
     output: Path, workers: int = 1, environment: Mapping[str, str] | None = None
 ) -> Generator[Running, None, None]:
     """Run the product's own command until the block ends."""
-    port = free_port()
+    port = free_ports(1)[0]
     command = listener.command(workers)
     command[command.index("--port") + 1] = str(port)
     log = output / f"listener-{port}.log"

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from socket import socket
 from uuid import uuid4
 
 from playwright.sync_api import Browser, Page, expect
@@ -65,14 +64,6 @@ class Console:
             page.get_by_label("Password").fill(self.clerk[1])
             page.get_by_role("button", name="Save").click()
             expect(page.get_by_text("can sign in now")).to_be_visible()
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

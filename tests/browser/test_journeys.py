@@ -9,9 +9,9 @@ from playwright.sync_api import Page, expect
 from tests.browser.people import (
     PATIENCE_MS,
     Console,
-    free_port,
     subscriber,
 )
+from tests.processes import free_ports
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
 
@@ -39,7 +39,7 @@ def register_endpoint(page: Page, url: str) -> str:
 def test_an_admin_registers_a_callback_url_and_sees_its_first_deliveries(
     console: Console,
 ) -> None:
-    port = free_port()
+    (port,) = free_ports(1)
     with console.signed_in(console.admin) as page:
         example = create_source(page)
         secret = register_endpoint(page, f"http://127.0.0.1:{port}/hook")
