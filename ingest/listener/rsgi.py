@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -37,6 +38,8 @@ _CLOSE = ("connection", "close")
 #: Seconds after SIGTERM in which the main process, which may have had it as well, says
 #: that this is a drain.
 _MOMENT_S = 0.2
+#: Objects made and kept after which the collector looks at the young ones.
+_COLLECT_AFTER = 20_000
 
 
 class RsgiRequest:
@@ -123,6 +126,7 @@ class RsgiListener:
         self._listener = Listener()
         self._listener.start()
         self._connections.start()
+        _settle_memory()
 
     async def __rsgi__(self, scope: Scope, protocol: Any) -> None:
         """Answer one request."""
@@ -138,6 +142,18 @@ class RsgiListener:
         metrics.count_time(perf_counter() - started_at)
         if not request.is_read and request.method not in {"GET", "HEAD"}:
             await request.drain()
+
+
+def _settle_memory() -> None:
+    """
+    Keep the garbage collector away from what was loaded, which stays.
+
+    It walked all of it again and again, for a tenth of the time; what requests leave
+    behind is freed without it.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER)
 
 
 def _end_when_due(loop: asyncio.AbstractEventLoop) -> None:
