@@ -30,8 +30,6 @@ def away(stage: Stage) -> Report:
             time.sleep(stage.seconds)
             # What is left now rings no more: the sweep has to find it.
             load.client.stop()
-            if stage.is_control:
-                load.stack.enter_context(stage.site.stopped("beat"))
     lines = entries(load.ledger)
     took = {
         name: [
@@ -62,6 +60,9 @@ def wiped(stage: Stage) -> Report:
             load.client.stop()
             time.sleep(RUNG_S)
             broker.flushall()
+            # Nor may one that was at it find the rest.
+            for name in WORKERS:
+                stage.site.platform.kill(name)
     return report
 
 

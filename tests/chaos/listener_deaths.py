@@ -2,6 +2,7 @@
 
 import signal
 import time
+from collections.abc import Callable
 
 import psutil
 
@@ -9,7 +10,7 @@ from tests.chaos.site import is_ready
 from tests.chaos.staging import Load, Report, Stage, loaded
 from tests.oracle import entries
 from tests.posting import Habits
-from tests.processes import wait_until
+from tests.processes import kill_tree, wait_until
 
 #: Share of the callbacks that may be refused by both listeners.
 VISIBLE = 0.001
@@ -65,14 +66,14 @@ def killed_ten_times(stage: Stage) -> Report:
 def restarted_in_turn(stage: Stage) -> Report:
     """Ask one listener after the other to end; who tries both sees nothing."""
     report = Report()
-    kill = signal.SIGKILL if stage.is_control else signal.SIGTERM
+    end = kill_tree if stage.is_control else _terminate
     with loaded(stage, report) as load:
         for turn in stage.turns(every_s=1):
-            load.strike(_end_one, stage, turn, kill)
+            load.strike(_end_one, stage, turn, end)
             stage.site.await_listeners()
     _note_visible(report, load)
     cut = sum(one["was_cut"] for one in entries(load.ledger))
-    report.most("cut off, share", cut / max(load.client.sent, 1), VISIBLE)
+    report.most("cut off", cut, 0)
     return report
 
 
@@ -87,17 +88,22 @@ def _kill_one(stage: Stage, turn: int) -> None:
         site.second.restart()
 
 
-def _end_one(stage: Stage, turn: int, number: signal.Signals) -> None:
-    """Signal one listener alone, and have it started again."""
+def _end_one(stage: Stage, turn: int, end: Callable[[int], None]) -> None:
+    """End one listener alone, and have it started again."""
     site = stage.site
     if turn % 2 == 0:
         pid = site.pid("listener")
-        psutil.Process(pid).send_signal(number)
+        end(pid)
         _await_successor(stage, pid)
     else:
-        psutil.Process(site.second.pid).send_signal(number)
+        end(site.second.pid)
         site.second.wait(READY_S)
         site.second.start()
+
+
+def _terminate(pid: int) -> None:
+    """Ask a listener to end."""
+    psutil.Process(pid).send_signal(signal.SIGTERM)
 
 
 def _await_successor(stage: Stage, pid: int) -> None:

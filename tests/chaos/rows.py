@@ -20,6 +20,7 @@ from tests.chaos.site import own_disk
 from tests.chaos.staging import Report, Stage
 
 EARLY = "tests.early_listener:listener"
+RINGING = "tests.chaos.ringing_listener:listener"
 _UNSAFE = {"GRIDHOOK_ALLOW_UNSAFE_COMMIT": "1"}
 
 
@@ -167,7 +168,8 @@ _ALL = (
         broker.away,
         2,
         60,
-        control="no sweep when it is back",
+        control="the second listener rings in the request",
+        control_listener=RINGING,
     ),
     Row("R13", "the broker is emptied", broker.wiped, 2, 60, control="no sweep"),
     Row(
@@ -177,7 +179,7 @@ _ALL = (
         3,
         180,
         control="the second listener rings in the request",
-        control_listener="tests.chaos.ringing_listener:listener",
+        control_listener=RINGING,
     ),
     Row(
         "R16",
