@@ -242,8 +242,9 @@ def restore_device(
     """
     Take what the device signs again.
 
-    Raises: DeviceNotRevoked.
+    Raises: DeviceInvalid, DeviceNotRevoked.
     """
+    _check_device(device)
     deleted, _ = RevokedDevice.objects.filter(
         tenant=tenant, source=source, device=device
     ).delete()

@@ -256,11 +256,13 @@ def test_each_revocation_of_a_device_is_in_the_trail_once(
 
 
 @pytest.mark.parametrize("device", ["", "x" * 256, "a\0"])
-def test_only_a_devices_id_is_revoked(
+def test_only_a_devices_id_is_revoked_or_restored(
     tenant: Tenant, actor: Actor, source: Source, device: str
 ) -> None:
     with acting_for(tenant), pytest.raises(DeviceInvalid):
         revoke_device(tenant=tenant, actor=actor, source=source, device=device, now=NOW)
+    with acting_for(tenant), pytest.raises(DeviceInvalid):
+        restore_device(tenant=tenant, actor=actor, source=source, device=device)
 
 
 def test_revoked_devices_are_bounded(
