@@ -130,6 +130,16 @@ def test_an_interval_that_nobody_can_expect_is_refused(
     assert watched(tenant) == {}
 
 
+def test_a_change_that_is_refused_in_part_changes_nothing(
+    owner: Caller, channels: list[Channel]
+) -> None:
+    path = f"/channels/{channels[0].pk}/"
+    before = owner.get(path).json()
+    wanted = {"commodity": "heat", "expected_interval_s": 1}
+    assert code(owner.ask("PATCH", path, wanted))[0] == 400
+    assert owner.get(path).json() == before
+
+
 @pytest.mark.parametrize("body", [{}, {"expected_interval_s": "soon"}, {"unit": "l"}])
 def test_a_change_of_nothing_is_refused(
     owner: Caller, channels: list[Channel], body: dict[str, Any]

@@ -128,11 +128,12 @@ class ChannelViewSet(
             "actor": actor,
             "channel": channel,
         }
-        if "commodity" in change:
-            set_commodity(**about, commodity=change["commodity"])
+        # What may be refused comes first: a refusal changes nothing.
         if "expected_interval_s" in change:
             seconds = change["expected_interval_s"]
             watch_channel(**about, expected_interval_s=seconds)
+        if "commodity" in change:
+            set_commodity(**about, commodity=change["commodity"])
         return Response(self.get_serializer(self.get_object()).data)
 
 
