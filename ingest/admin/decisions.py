@@ -199,6 +199,8 @@ def _choice(request: HttpRequest) -> Choice:
     Raises: Http404: it names none.
     """
     asked = request.GET
+    if "\0" in asked.get("code", ""):
+        raise Http404("There is no such reason.")
     try:
         source = asked.get("source")
         ids = asked.get("ids")

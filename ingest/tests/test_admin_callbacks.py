@@ -73,6 +73,11 @@ def test_a_callback_is_found_by_transaction_id_and_by_receipt(
             assert f"north/{other}" not in found
 
 
+def test_a_text_that_cannot_be_stored_is_no_filter(browser: Client) -> None:
+    assert browser.get(reverse(LISTING) + "?code=%00").status_code == 400
+    assert browser.get(reverse(REPROCESS) + "?code=%00").status_code == 404
+
+
 def test_a_long_body_is_shown_in_part(browser: Client, source: Source) -> None:
     found = set_aside(source, body=b"x" * (SHOWN_BYTES + 1))
     page = browser.get(reverse("admin:ingest_callback_change", args=[found]))
@@ -137,8 +142,7 @@ def test_the_summary_counts_what_waits_by_reason(
         set_aside(source, code=code)
     page = browser.get(reverse(LISTING))
     assert [
-        (row["code"], row["count"], row["percent"])
-        for row in context(page)["summary"]
+        (row["code"], row["count"], row["percent"]) for row in context(page)["summary"]
     ] == [("device_unknown", "2", 100), ("processing_failed", "1", 50)]
     text = page.content.decode()
     assert "approve the device" in text

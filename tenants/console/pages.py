@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.http import (
@@ -169,7 +169,13 @@ class TenantAdmin(ModelAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> TemplateResponse:
-        """Show the list."""
+        """
+        Show the list.
+
+        Raises: BadRequest: a filter holds U+0000, which Postgres has no place for.
+        """
+        if "%00" in request.META.get("QUERY_STRING", ""):
+            raise BadRequest
         title = capfirst(str(self.opts.verbose_name_plural))
         context = {"title": title, **(extra_context or {})}
         return super().changelist_view(request, context)
