@@ -66,16 +66,12 @@ class Probes:
 
     async def _metrics(self) -> Reply:
         """Return the figures of all workers of this port, and the database's."""
+        metrics.DRAINING.set(drain.is_on())
+        texts = [metrics.exposition(self._siblings.number), *self._siblings.others()]
         if not self._ledger.is_away:
             await self._backlog.refresh()
-        metrics.DRAINING.set(drain.is_on())
-        text = metrics.merged(
-            [
-                metrics.exposition(self._siblings.number),
-                *self._siblings.others(),
-                self._backlog.exposition(),
-            ]
-        )
+            texts.append(self._backlog.exposition())
+        text = metrics.merged(texts)
         return replies.plain(text, content_type=CONTENT_TYPE_LATEST)
 
     async def _is_ready(self) -> bool:
