@@ -15,11 +15,10 @@ from psycopg.rows import TupleRow
 from config.checks import check_settings
 from config.doctor.database import one
 from config.doctor.findings import Bounds, Finding, fail, ok, warn
+from ingest.listener import BACKLOG
 from tenants.vault import KeysInvalid, SealBroken, parse_keys, unseal
 
 SOMAXCONN = Path("/proc/sys/net/core/somaxconn")
-#: What Granian asks the kernel for.
-_BACKLOG = 1024
 _FEWEST_FILES = 4096
 _GIB = 1024**3
 #: The share of a disk that is taken.
@@ -107,12 +106,12 @@ def check_backlog() -> Finding:
         length = int(SOMAXCONN.read_text())
     except OSError:
         return ok(code, "this kernel does not tell")
-    if length >= _BACKLOG:
+    if length >= BACKLOG:
         return ok(code, str(length))
     return warn(
         code,
-        f"{length}, a listener asks for {_BACKLOG}",
-        f"sysctl -w net.core.somaxconn={4 * _BACKLOG}, and the same in "
+        f"{length}, a listener asks for {BACKLOG}",
+        f"sysctl -w net.core.somaxconn={2 * BACKLOG}, and the same in "
         "/etc/sysctl.d: bursts of new connections are refused otherwise.",
     )
 

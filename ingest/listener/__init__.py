@@ -11,6 +11,8 @@ from pathlib import Path
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+#: Connections that a worker serves at once, and as many that wait in the kernel.
+BACKLOG = 2048
 #: Seconds that a worker has for the requests it began: longer than the body of one may
 #: take to come, and its commit after that.
 STOP_TIMEOUT_S = 20

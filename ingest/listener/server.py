@@ -18,11 +18,9 @@ from granian.http import HTTP1Settings, HTTP2Settings
 from granian.log import LogLevels, logger
 from granian.server.mp import MPServer
 
-from ingest.listener import STOP_TIMEOUT_S, drain, workers
+from ingest.listener import BACKLOG, STOP_TIMEOUT_S, drain, workers
 
 TARGET = "ingest.listener.rsgi:listener"
-#: Connections that wait for the process to accept them.
-BACKLOG = 2048
 #: Milliseconds that a connection has for the head of a request.
 HEAD_TIMEOUT_MS = 10_000
 HEAD_LIMIT_BYTES = 64 * 1024

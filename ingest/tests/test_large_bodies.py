@@ -13,7 +13,7 @@ import psutil
 import pytest
 from django.conf import settings
 
-from ingest.listener import connections, core, server
+from ingest.listener import BACKLOG, connections, core, server
 from ingest.tests.listening import Answer, Running, Sender, callback, running_listener
 
 MIB = 1024 * 1024
@@ -217,7 +217,7 @@ def test_more_silent_connections_than_places_do_not_keep_others_out(
     alone: Running, sender: Sender
 ) -> None:
     with ExitStack() as stack:
-        for _ in range(server.BACKLOG + 100):
+        for _ in range(BACKLOG + 100):
             link = socket.create_connection(("127.0.0.1", alone.port), timeout=20)
             stack.enter_context(link)
         assert alone.post(sender, callback()).status == 202
