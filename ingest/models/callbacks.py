@@ -100,7 +100,7 @@ class CallbackRejection(models.Model):
         Callback, models.DO_NOTHING, primary_key=True, related_name="rejection"
     )
     tenant = models.ForeignKey(Tenant, models.DO_NOTHING, related_name="+")
-    #: The first error's code: `device_unknown`, `unit_unknown`, `processing_failed`, …
+    #: The first error's code: `device_unknown`, `unit_missing`, `processing_failed`, …
     code = models.TextField()
     detail = models.TextField()
     rejected_at = models.DateTimeField(db_default=Now())
