@@ -35,7 +35,7 @@ def medium(bench: runs.Bench, seconds: float) -> dict[str, Any]:
 def large(bench: runs.Bench) -> dict[str, Any]:
     """Measure bodies of 100,000 readings, from the first byte to the last reading."""
     result = runs.end_to_end(
-        bench, 120, shape="large", limit=LARGE_BODIES, connections=2
+        bench, 120, shape="large", limit=LARGE_BODIES, connections=2, first=0
     )
     readings = result["replies"].get("202", 0) * SHAPES["large"].readings
     return {
