@@ -28,8 +28,9 @@ from ingest.listener.sources import SourceDirectory
 PREFIX = "/v1/callbacks/"
 #: Seconds a sender has for its body.
 BODY_TIMEOUT_S = 10.0
-#: A declared body up to this size is small: read in one piece.
-ONE_PIECE_BYTES = 64 * 1024
+#: A declared body up to this size is small: read in one piece, and counted when it is
+#: there. What is larger counts as it comes.
+ONE_PIECE_BYTES = 16 * 1024
 #: Of the memory for bodies, the part that others than small ones may take.
 LARGE_SHARE = 0.75
 

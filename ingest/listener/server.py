@@ -24,6 +24,8 @@ TARGET = "ingest.listener.rsgi:listener"
 #: Milliseconds that a connection has for the head of a request.
 HEAD_TIMEOUT_MS = 10_000
 HEAD_LIMIT_BYTES = 64 * 1024
+#: Requests at once on an HTTP/2 connection.
+STREAMS = 64
 #: Seconds before a worker that died is started again.
 RESPAWN_PAUSE_S = 0.5
 #: Seconds that a worker has to come up, when it replaces one that serves.
@@ -48,7 +50,9 @@ class DrainingServer(MPServer):
             http1_settings=HTTP1Settings(
                 header_read_timeout=HEAD_TIMEOUT_MS, max_buffer_size=HEAD_LIMIT_BYTES
             ),
-            http2_settings=HTTP2Settings(max_headers_size=HEAD_LIMIT_BYTES),
+            http2_settings=HTTP2Settings(
+                max_headers_size=HEAD_LIMIT_BYTES, max_concurrent_streams=STREAMS
+            ),
             log_level=LogLevels.warning,
             ssl_cert=Path(settings.TLS_CERT) if has_tls else None,
             ssl_key=Path(settings.TLS_KEY) if has_tls else None,
