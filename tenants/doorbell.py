@@ -25,8 +25,9 @@ PAUSE_S = 0.05
 #: Of bells whose work is cheaper done rarely: a day's usage is computed from all of
 #: its readings, however many of them are new.
 LONGER_PAUSES_S = {"ingest.recompute_usage": 1.0}
-#: A bell nobody heard for this long is thrown away.
-EXPIRY_S = 30
+#: A bell nobody heard for this long, by the worker's clock, is thrown away: longer than
+#: clocks differ, for a worker whose clock is ahead must not miss them all.
+EXPIRY_S = 2 * 3600
 #: With this many bells waiting, one more would tell nothing new.
 ENOUGH_WAITING = 4
 

@@ -161,7 +161,7 @@ def judge_certificate(ends_at: datetime, now: datetime) -> Finding:
 def judge_clear_text(bind: str) -> Finding:
     """Judge a listener without TLS."""
     code = "listener.certificate"
-    if bind == "localhost" or ip_address(bind).is_loopback:
+    if _is_loopback(bind):
         return ok(code, f"clear text, on {bind} alone")
     return warn(
         code,
@@ -169,3 +169,11 @@ def judge_clear_text(bind: str) -> Finding:
         "Set GRIDHOOK_TLS_CERT and GRIDHOOK_TLS_KEY, or let only a proxy that speaks "
         "TLS reach it.",
     )
+
+
+def _is_loopback(bind: str) -> bool:
+    """Tell whether only this machine reaches the address; a name may mean any."""
+    try:
+        return bind == "localhost" or ip_address(bind).is_loopback
+    except ValueError:
+        return False

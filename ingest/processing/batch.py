@@ -73,6 +73,8 @@ class BatchResult:
         """Keep what the batch found out, now that it is committed."""
         for directory in self._directories:
             _memory.keep(directory.fresh)
+        # Once: a transaction that is undone later may have changed what it found here.
+        self._directories.clear()
 
     def add(self, outcomes: Sequence[Outcome], directory: Directory, told: int) -> None:
         """Count a savepoint that succeeded."""
