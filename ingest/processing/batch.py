@@ -4,7 +4,6 @@ One batch: a transaction that takes callbacks from the queue and settles them.
 Small callbacks come together; a chunk of one large callback follows in a transaction
 of its own, so that neither kind holds the other up.
 
-
 A callback that makes the code raise does not hold up the others: the batch is rolled
 back to its beginning and done one by one, and the culprit is set aside, visibly.
 One that kills its worker is found by what the worker leaves (`trials`).
@@ -52,6 +51,10 @@ _PASSING = (
 )
 #: Operational errors that a callback itself can cause.
 _OWN_FAULT = (errors.ProgramLimitExceeded,)
+
+#: Whoever needs what a worker holds that stands still is left in the queue, and holds
+#: nobody up.
+_HURRY = "SET LOCAL lock_timeout = '20ms'"
 
 #: The channels that this process knows.
 _memory = Memory()
@@ -126,7 +129,9 @@ def _settle_all(
         with lane.transaction():
             _work(lane, claims, now, result)
     except Exception as error:
-        if _is_passing(error):
+        if isinstance(error, errors.LockNotAvailable):
+            lane.execute(_HURRY)
+        elif _is_passing(error):
             raise
         _memory.forget()
         log.warning("A batch of %s is done one by one: %r", len(claims), error)
@@ -140,6 +145,9 @@ def _settle_one(
     try:
         with lane.transaction():
             _work(lane, [one], now, result)
+    except errors.LockNotAvailable:
+        _memory.forget()
+        log.warning("Callback %s waits for what another worker holds", one.id)
     except Exception as error:
         if _is_passing(error):
             raise

@@ -196,3 +196,22 @@ def test_a_queue_row_without_a_ledger_row_goes(
     with acting_for(tenant):
         assert not PendingCallback.objects.filter(tenant=tenant).exists()
     assert str(lost) in caplog.text
+
+
+def test_a_worker_that_stands_still_holds_up_only_who_needs_what_it_holds(
+    tenant: Tenant, lane: Inlet
+) -> None:
+    with pipeline() as frozen:
+        frozen.execute(
+            """INSERT INTO ingest_device (tenant_id, name, status)
+            VALUES (%s, 'new', 'active')""",
+            [tenant.pk],
+        )
+        waits = lane.accept([interval(MIDNIGHT)], device="new")
+        goes_on = lane.accept([interval(MIDNIGHT)], device="other")
+        batch.process_batch(500)
+        assert lane.callback(waits).state == CallbackState.ACCEPTED
+        assert lane.callback(goes_on).state == CallbackState.PROCESSED
+        frozen.rollback()
+    drain()
+    assert lane.callback(waits).state == CallbackState.PROCESSED
