@@ -4,11 +4,10 @@ import codecs
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from string import punctuation
 from typing import Any
 
 import msgspec
-
-from ingest.formats.senml.names import device_and_channel
 
 #: The part of a body that a page shows.
 SHOWN_BYTES = 64 * 1024
@@ -73,7 +72,8 @@ def _names(part: Any) -> Iterator[str]:
         if isinstance(device, str) and device:
             yield device
         elif isinstance(base, str) and base:
-            yield device_and_channel(base, "", None)[0] or base
+            # Whatever joins it to the names that follow.
+            yield base.rstrip(punctuation) or base
         for inner in ("readings", "data"):
             yield from _names(part.get(inner))
 
