@@ -19,7 +19,7 @@ WAITING = f"""
 SELECT (SELECT count(*) FROM (SELECT FROM ingest_pendingcallback LIMIT {COUNTED}) p),
     coalesce((SELECT extract(epoch FROM now() - received_at)::float8
         FROM ingest_pendingcallback ORDER BY callback_id LIMIT 1), 0)
-"""  # noqa: S608
+"""  # noqa: S608 (the number above)
 
 REGISTRY = CollectorRegistry()
 CALLBACKS = Gauge(

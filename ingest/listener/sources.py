@@ -22,13 +22,13 @@ from ingest.listener import metrics
 from ingest.listener.lanes import RECONNECT_PAUSES_S, Lane, UnsafeCommit
 from ingest.listener.rate_store import Limit, Limits
 from ingest.models import Scheme
+from ingest.services.sources import CHANNEL
 from tenants import signing, vault
 from tenants.addresses import Networks
 from tenants.identifiers import IdentifierInvalid, parse_public_id, public_id
 
 log = logging.getLogger(__name__)
 
-CHANNEL = "gridhook_sources"
 #: A source, or an unknown id, is asked for anew after this long.
 AGE_LIMIT_S = 10.0
 KNOWN_LIMIT = 20_000

@@ -11,6 +11,7 @@ from ingest.processing.partitions import (
     ensure_partitions,
 )
 from ingest.processing.retention import forget_callbacks
+from ingest.processing.trials import forget_old
 from tenants.services import forget_expired
 
 #: Seconds that forgetting ids takes at most; the workers go on with it each hour.
@@ -33,6 +34,7 @@ class Command(BaseCommand):
         dropped = drop_old_bodies(now)
         months = drop_old_readings(now)
         forgotten = forget_expired(now=now)
+        forget_old()
         ids = forget_callbacks(now=now, seconds=FORGET_S).callbacks
         self.stdout.write(
             f"Partitions are ready; {dropped} days of bodies, {months} months of "
