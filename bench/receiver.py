@@ -7,6 +7,7 @@ A callback URL that costs little: consents, answers 204, and counts.
 import asyncio
 import signal
 import sys
+from typing import cast
 
 import uvloop
 
@@ -31,7 +32,7 @@ class Receiver(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         # uvloop's transport is one by shape, not by class.
-        self._transport = transport  # type: ignore[assignment]
+        self._transport = cast("asyncio.WriteTransport", transport)
 
     def data_received(self, data: bytes) -> None:
         """Answer each request that is whole."""
