@@ -1,0 +1,132 @@
+"""Leases apart from due times, lanes, devices of messages, and fuller attempts."""
+
+from django.db import migrations
+
+from tenants.row_security import grant_app, grant_pipeline, use_sequences, wall
+
+TABLES = """
+ALTER TABLE subscriptions_message ADD COLUMN receipt_id uuid;
+-- From a callback to what was told of it.
+CREATE INDEX message_of_receipt ON subscriptions_message
+    (tenant_id, receipt_id) WHERE receipt_id IS NOT NULL;
+
+ALTER TABLE subscriptions_delivery
+    ALTER COLUMN next_attempt_at DROP NOT NULL,
+    ADD COLUMN body bytea,
+    ADD COLUMN lane smallint NOT NULL DEFAULT 1,
+    ADD COLUMN is_ordered boolean NOT NULL DEFAULT false,
+    ADD COLUMN leased_until timestamptz,
+    ADD COLUMN cancel_reason text NOT NULL DEFAULT '';
+-- The claim: an endpoint's due deliveries, the most urgent lane first. A claim changes
+-- none of these columns, so it touches no index.
+DROP INDEX delivery_due;
+CREATE INDEX delivery_due ON subscriptions_delivery
+    (tenant_id, endpoint_id, lane, next_attempt_at) WHERE status = 'pending';
+
+ALTER TABLE subscriptions_attempt
+    ADD COLUMN endpoint_id uuid,
+    ADD COLUMN url text NOT NULL DEFAULT '',
+    ADD COLUMN signed_at_s bigint,
+    ADD COLUMN http_version text NOT NULL DEFAULT '',
+    ADD COLUMN batch_id uuid,
+    ADD COLUMN response_headers text NOT NULL DEFAULT '';
+-- An endpoint's latest attempts: its health.
+CREATE INDEX attempt_of_endpoint ON subscriptions_attempt
+    (tenant_id, endpoint_id, started_at);
+
+CREATE TABLE subscriptions_messagedevice (
+    tenant_id  bigint NOT NULL,
+    device     text COLLATE "C" NOT NULL,
+    message_id uuid NOT NULL,
+    PRIMARY KEY (tenant_id, device, message_id)
+);
+
+CREATE TABLE subscriptions_devicelane (
+    tenant_id   bigint NOT NULL,
+    endpoint_id uuid NOT NULL,
+    device      text COLLATE "C" NOT NULL,
+    sequence    bigint NOT NULL,
+    message_id  uuid NOT NULL,
+    PRIMARY KEY (tenant_id, endpoint_id, device)
+) WITH (fillfactor = 70);
+
+CREATE TABLE subscriptions_laneplace (
+    tenant_id   bigint NOT NULL,
+    endpoint_id uuid NOT NULL,
+    device      text COLLATE "C" NOT NULL,
+    sequence    bigint NOT NULL,
+    delivery_id uuid NOT NULL,
+    PRIMARY KEY (tenant_id, endpoint_id, device, sequence)
+);
+-- The places of a delivery that has ended.
+CREATE INDEX laneplace_of_delivery ON subscriptions_laneplace (tenant_id, delivery_id);
+"""
+
+UNDO = """
+DROP TABLE subscriptions_laneplace, subscriptions_devicelane,
+    subscriptions_messagedevice;
+DROP INDEX attempt_of_endpoint;
+ALTER TABLE subscriptions_attempt
+    DROP COLUMN endpoint_id, DROP COLUMN url, DROP COLUMN signed_at_s,
+    DROP COLUMN http_version, DROP COLUMN batch_id, DROP COLUMN response_headers;
+DROP INDEX delivery_due;
+UPDATE subscriptions_delivery SET next_attempt_at = now()
+    WHERE next_attempt_at IS NULL;
+ALTER TABLE subscriptions_delivery
+    ALTER COLUMN next_attempt_at SET NOT NULL,
+    DROP COLUMN body, DROP COLUMN lane, DROP COLUMN is_ordered,
+    DROP COLUMN leased_until, DROP COLUMN cancel_reason;
+CREATE INDEX delivery_due ON subscriptions_delivery
+    (tenant_id, endpoint_id, next_attempt_at) WHERE status = 'pending';
+DROP INDEX message_of_receipt;
+ALTER TABLE subscriptions_message DROP COLUMN receipt_id;
+"""
+
+WALLS = "".join(
+    (
+        wall("subscriptions_messagedevice"),
+        grant_app("subscriptions_messagedevice", "SELECT, INSERT"),
+        grant_pipeline("subscriptions_messagedevice", "SELECT, INSERT, DELETE"),
+        wall("subscriptions_devicelane"),
+        grant_app("subscriptions_devicelane", "SELECT, INSERT, UPDATE"),
+        grant_pipeline("subscriptions_devicelane", "SELECT, INSERT, UPDATE, DELETE"),
+        wall("subscriptions_laneplace"),
+        grant_app("subscriptions_laneplace", "SELECT, INSERT, DELETE"),
+        grant_pipeline("subscriptions_laneplace", "SELECT, INSERT, DELETE"),
+        wall("subscriptions_signingkey"),
+        grant_app("subscriptions_signingkey"),  # An ended key is deleted.
+        grant_pipeline("subscriptions_signingkey", "SELECT"),
+        wall("subscriptions_consentstep"),
+        grant_app("subscriptions_consentstep", "SELECT, INSERT"),
+        grant_pipeline("subscriptions_consentstep", "SELECT, INSERT, DELETE"),
+        wall("subscriptions_maintenancewindow"),
+        grant_app("subscriptions_maintenancewindow"),
+        grant_pipeline("subscriptions_maintenancewindow", "SELECT, DELETE"),
+        wall("subscriptions_portallink"),
+        grant_app("subscriptions_portallink", "SELECT, INSERT, UPDATE"),
+        grant_pipeline("subscriptions_portallink", "SELECT, DELETE"),
+        wall("subscriptions_devicegroup"),
+        grant_app("subscriptions_devicegroup"),
+        grant_pipeline("subscriptions_devicegroup", "SELECT"),
+        wall("subscriptions_redelivery"),
+        grant_app("subscriptions_redelivery", "SELECT, INSERT, UPDATE"),
+        grant_pipeline("subscriptions_redelivery", "SELECT, UPDATE, DELETE"),
+        use_sequences(["subscriptions_signingkey"]),
+        # What is past its retention.
+        "GRANT DELETE ON subscriptions_message, subscriptions_delivery,",
+        " subscriptions_attempt TO gridhook_pipeline;",
+    )
+)
+
+UNDO_GRANTS = """
+REVOKE DELETE ON subscriptions_message, subscriptions_delivery,
+    subscriptions_attempt FROM gridhook_pipeline;
+"""
+
+
+class Migration(migrations.Migration):
+    dependencies = [("subscriptions", "0003_what_how_and_how_well")]
+    operations = [
+        migrations.RunSQL(TABLES, UNDO),
+        migrations.RunSQL(WALLS, UNDO_GRANTS),
+    ]

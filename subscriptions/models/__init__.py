@@ -1,0 +1,51 @@
+"""Who is told what: endpoints, messages, deliveries, attempts."""
+
+from subscriptions.models.endpoints import (
+    Breaker,
+    ConsentStep,
+    DeviceGroup,
+    Endpoint,
+    EndpointSecret,
+    EndpointStatus,
+    MaintenanceWindow,
+    Payload,
+    PortalLink,
+    SigningKey,
+)
+from subscriptions.models.messages import (
+    Attempt,
+    Delivery,
+    DeliveryStatus,
+    DeviceLane,
+    Lane,
+    LanePlace,
+    Message,
+    MessageDevice,
+    Redelivery,
+    RedeliveryKind,
+    RedeliveryStatus,
+)
+
+__all__ = [
+    "Attempt",
+    "Breaker",
+    "ConsentStep",
+    "Delivery",
+    "DeliveryStatus",
+    "DeviceGroup",
+    "DeviceLane",
+    "Endpoint",
+    "EndpointSecret",
+    "EndpointStatus",
+    "Lane",
+    "LanePlace",
+    "MaintenanceWindow",
+    "Message",
+    "MessageDevice",
+    "Payload",
+    "PortalLink",
+    "Redelivery",
+    "RedeliveryKind",
+    "RedeliveryStatus",
+    "SigningKey",
+]
