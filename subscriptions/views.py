@@ -13,10 +13,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
-from subscriptions import queries
 from subscriptions.event_types import CATALOGUE
 from subscriptions.filters import DeliveryFilter, MessageFilter
 from subscriptions.models import Delivery, Endpoint, Message
+from subscriptions.queries.deliveries import attempts_of, deliveries_of, messages_of
+from subscriptions.queries.endpoints import endpoints_of
 from subscriptions.serializers import (
     DeliverySerializer,
     DeliveryWithAttemptsSerializer,
@@ -97,7 +98,7 @@ class EndpointViewSet(TenantRows[Endpoint]):
 
     def rows(self, tenant: Tenant) -> QuerySet[Endpoint]:
         """Return the tenant's endpoints, without the deleted ones."""
-        return queries.endpoints(tenant)
+        return endpoints_of(tenant)
 
     def _subject(self) -> dict[str, Any]:
         return {
@@ -204,7 +205,7 @@ class MessageViewSet(TenantRows[Message]):
 
     def rows(self, tenant: Tenant) -> QuerySet[Message]:
         """Return the tenant's messages."""
-        return queries.messages(tenant)
+        return messages_of(tenant)
 
 
 class DeliveryViewSet(TenantRows[Delivery]):
@@ -217,13 +218,13 @@ class DeliveryViewSet(TenantRows[Delivery]):
 
     def rows(self, tenant: Tenant) -> QuerySet[Delivery]:
         """Return the tenant's deliveries."""
-        return queries.deliveries(tenant)
+        return deliveries_of(tenant)
 
     @extend_schema(responses=DeliveryWithAttemptsSerializer)
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Show a delivery and every attempt."""
         delivery = self.get_object()
-        found = queries.attempts(self.actor.tenant, delivery)
+        found = attempts_of(self.actor.tenant, delivery)
         shape = DeliveryWithAttemptsSerializer(delivery, context={"attempts": found})
         return Response(shape.data)
 

@@ -1,0 +1,1 @@
+"""Reading endpoints, messages and deliveries; a module for each subject."""
