@@ -27,6 +27,8 @@ from subscriptions.addresses import is_allowed
 
 CONNECT_TIMEOUT_S = 5
 HEADERS_LIMIT_BYTES = 32 * 1024
+#: Of a response's status line and headers, what an outcome keeps as text.
+HEAD_CHARACTERS = 4096
 DETAIL_CHARACTERS = 300
 #: Open connections that wait for their next request.
 IDLE_CONNECTIONS = 256
@@ -70,6 +72,11 @@ _WORDS = {
     "connection_reset": "The server closed the connection without a complete answer.",
     "response_invalid": "The answer is not HTTP that can be read",
 }
+_VERSIONS = {
+    pycurl.CURL_HTTP_VERSION_1_0: "1.0",
+    pycurl.CURL_HTTP_VERSION_1_1: "1.1",
+    pycurl.CURL_HTTP_VERSION_2: "2",
+}
 _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH}
 
 Token = TypeVar("Token")
@@ -112,7 +119,8 @@ class Outcome:
     What came of a request.
 
     `error` is empty when a response was read, whatever its status; else one of the
-    error codes of docs/reference/messages.md. `body` is an excerpt.
+    error codes of docs/reference/messages.md. `body` is what was read of it, up to
+    RESPONSE_LIMIT_BYTES; `head` the beginning of its status line and headers, as text.
     """
 
     status_code: int | None
@@ -123,6 +131,9 @@ class Outcome:
     address: str
     started: float
     duration_s: float
+    #: `1.1`, `2`; empty: no response came.
+    http_version: str = ""
+    head: str = ""
 
     @property
     def is_success(self) -> bool:
@@ -142,7 +153,6 @@ class _Transfer(Generic[Token]):
         self._header_lines: list[bytes] = []
         self._header_bytes = 0
         self._body = bytearray()
-        self._body_bytes = 0
 
     def open_socket(self, purpose: int, target: Any) -> Any:
         """Open a socket to the address, unless it may not be dialled."""
@@ -169,11 +179,10 @@ class _Transfer(Generic[Token]):
         return None
 
     def take_body(self, data: bytes) -> int | None:
-        """Keep the excerpt; end the transfer past the limit."""
-        self._body_bytes += len(data)
-        room = settings.RESPONSE_EXCERPT_BYTES - len(self._body)
-        self._body += data[: max(room, 0)]
-        self.is_cut = self._body_bytes > settings.RESPONSE_LIMIT_BYTES
+        """Keep the data; end the transfer past the limit."""
+        room = settings.RESPONSE_LIMIT_BYTES - len(self._body)
+        self._body += data[:room]
+        self.is_cut = len(data) > room
         return 0 if self.is_cut else None
 
     def close(self) -> None:
@@ -195,6 +204,8 @@ class _Transfer(Generic[Token]):
             address=curl.getinfo(pycurl.PRIMARY_IP) or "",
             started=self.started,
             duration_s=time.monotonic() - self.started,
+            http_version=_VERSIONS.get(curl.getinfo(pycurl.INFO_HTTP_VERSION), ""),
+            head=self._head(),
         )
 
     def _diagnose(self, curl: pycurl.Curl, code: int, text: str) -> tuple[str, str]:
@@ -219,6 +230,10 @@ class _Transfer(Generic[Token]):
         if curl.getinfo(pycurl.OS_ERRNO) in _UNREACHABLE:
             return "network_unreachable", text
         return "connection_refused", text
+
+    def _head(self) -> str:
+        text = b"".join(self._header_lines)[:HEAD_CHARACTERS].decode("latin-1")
+        return text.replace("\0", "").replace("\r\n", "\n").strip()
 
     def _headers(self) -> dict[str, str]:
         pairs = (

@@ -159,7 +159,7 @@ def _attempt(result: Result, now: float) -> tuple[Any, ...]:
         result.error,
         result.detail,
         outcome.address,
-        outcome.body,
+        outcome.body[: settings.RESPONSE_EXCERPT_BYTES],
     )
 
 
