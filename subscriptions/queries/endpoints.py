@@ -1,11 +1,55 @@
-"""Reading endpoints."""
+"""Reading endpoints, and what belongs to each."""
 
-from django.db.models import QuerySet
+from datetime import datetime
 
-from subscriptions.models import Endpoint
+from django.db.models import Q, QuerySet
+
+from subscriptions.models import (
+    ConsentStep,
+    DeviceGroup,
+    Endpoint,
+    EndpointSecret,
+    MaintenanceWindow,
+    PortalLink,
+)
 from tenants.models import Tenant
 
 
 def endpoints_of(tenant: Tenant) -> QuerySet[Endpoint]:
     """Return the tenant's endpoints, without the deleted ones."""
     return Endpoint.objects.filter(tenant=tenant, deleted_at=None)
+
+
+def secrets_in_force(
+    tenant: Tenant, endpoint: Endpoint, now: datetime
+) -> QuerySet[EndpointSecret]:
+    """Return the secrets that sign, the newest first."""
+    mine = EndpointSecret.objects.filter(tenant=tenant, endpoint=endpoint)
+    return mine.filter(Q(expires_at=None) | Q(expires_at__gt=now)).order_by("-pk")
+
+
+def consent_steps(tenant: Tenant, endpoint: Endpoint) -> QuerySet[ConsentStep]:
+    """Return the steps of the endpoint's handshakes, the newest first."""
+    mine = ConsentStep.objects.filter(tenant=tenant, endpoint=endpoint)
+    return mine.order_by("-at", "-pk")
+
+
+def windows_ahead(
+    tenant: Tenant, endpoint: Endpoint, now: datetime
+) -> QuerySet[MaintenanceWindow]:
+    """Return the maintenance windows that are not over, the next one first."""
+    mine = MaintenanceWindow.objects.filter(tenant=tenant, endpoint=endpoint)
+    return mine.filter(end_at__gt=now).order_by("start_at")
+
+
+def portal_links(
+    tenant: Tenant, endpoint: Endpoint, now: datetime
+) -> QuerySet[PortalLink]:
+    """Return the links that still open the portal, the newest first."""
+    mine = PortalLink.objects.filter(tenant=tenant, endpoint=endpoint)
+    return mine.filter(revoked_at=None, expires_at__gt=now).order_by("-pk")
+
+
+def device_groups_of(tenant: Tenant) -> QuerySet[DeviceGroup]:
+    """Return the tenant's device groups."""
+    return DeviceGroup.objects.filter(tenant=tenant)

@@ -1,0 +1,183 @@
+"""How endpoints stand: what came of their latest attempts, and what waits for them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from subscriptions.models import Attempt, Endpoint
+from subscriptions.outcomes import outcome_words
+from tenants.models import Tenant
+
+#: The latest attempts that an endpoint's page and a list of endpoints judge by.
+SAMPLE = 1_000
+_LIST_SAMPLE = 200
+#: A queue longer than this is "more than".
+COUNT_LIMIT = 10_000
+#: Bars of the picture, and how long one of them may be.
+_MOST_BARS = 48
+_WIDTHS_S = (1, 5, 15, 60, 300, 900, 3_600, 10_800, 43_200, 86_400, 604_800)
+
+
+@dataclass(frozen=True)
+class Health:
+    """An endpoint's latest attempts in numbers, and its queue."""
+
+    #: How many attempts the numbers are of: the latest ones.
+    attempts: int
+    succeeded: int
+    #: Of the attempts that were answered.
+    p50_ms: int | None
+    p95_ms: int | None
+    #: When the oldest of these attempts began.
+    since: datetime | None
+    #: Deliveries that are pending, and that were given up: counted up to a bound.
+    waiting: int
+    #: When the oldest of those that wait was made.
+    oldest_waiting: datetime | None
+    dead: int
+    last_error_words: str
+    last_error_at: datetime | None
+    last_success_at: datetime | None
+
+    @property
+    def success_rate(self) -> float | None:
+        """The share of these attempts that succeeded; None: there are none."""
+        return self.succeeded / self.attempts if self.attempts else None
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The attempts of a stretch of time."""
+
+    start_at: datetime
+    succeeded: int
+    failed: int
+
+
+# The attempts by index attempt_of_endpoint, the queue by delivery_due, the dead by
+# delivery_dead; each bounded, so that a page costs the same after a bad month.
+_HEALTH = """
+SELECT e.id, a.attempts, a.succeeded, a.p50_ms, a.p95_ms, a.since, w.waiting, w.oldest,
+    d.dead, f.error, f.status_code, f.started_at, a.last_success_at
+FROM unnest(%(endpoints)s::uuid[]) AS e (id)
+CROSS JOIN LATERAL (
+    SELECT count(*) AS attempts, count(*) FILTER (WHERE error = '') AS succeeded,
+        percentile_disc(0.5) WITHIN GROUP (ORDER BY duration_ms)
+            FILTER (WHERE status_code IS NOT NULL) AS p50_ms,
+        percentile_disc(0.95) WITHIN GROUP (ORDER BY duration_ms)
+            FILTER (WHERE status_code IS NOT NULL) AS p95_ms,
+        min(started_at) AS since,
+        max(started_at) FILTER (WHERE error = '') AS last_success_at
+    FROM (SELECT error, status_code, duration_ms, started_at
+        FROM subscriptions_attempt
+        WHERE tenant_id = %(tenant)s AND endpoint_id = e.id
+        ORDER BY started_at DESC LIMIT %(sample)s) AS latest
+) AS a
+CROSS JOIN LATERAL (
+    SELECT count(*) AS waiting, min(created_at) AS oldest
+    FROM (SELECT created_at FROM subscriptions_delivery
+        WHERE tenant_id = %(tenant)s AND endpoint_id = e.id AND status = 'pending'
+        LIMIT %(limit)s) AS some_waiting
+) AS w
+CROSS JOIN LATERAL (
+    SELECT count(*) AS dead
+    FROM (SELECT FROM subscriptions_delivery
+        WHERE tenant_id = %(tenant)s AND endpoint_id = e.id AND status = 'dead'
+        LIMIT %(limit)s) AS some_dead
+) AS d
+LEFT JOIN LATERAL (
+    SELECT error, status_code, started_at
+    FROM (SELECT error, status_code, started_at FROM subscriptions_attempt
+        WHERE tenant_id = %(tenant)s AND endpoint_id = e.id
+        ORDER BY started_at DESC LIMIT %(sample)s) AS latest
+    WHERE error <> '' ORDER BY started_at DESC LIMIT 1
+) AS f ON true
+"""
+
+
+def health(tenant: Tenant, endpoint: Endpoint) -> Health:
+    """Return how the endpoint stands, by its latest thousand attempts."""
+    return _healths(tenant, [endpoint.pk], SAMPLE)[endpoint.pk]
+
+
+def healths(tenant: Tenant, endpoint_ids: Sequence[UUID]) -> dict[UUID, Health]:
+    """Return how each of a page of endpoints stands, by fewer attempts each."""
+    return _healths(tenant, endpoint_ids, _LIST_SAMPLE)
+
+
+def _healths(
+    tenant: Tenant, endpoint_ids: Sequence[UUID], sample: int
+) -> dict[UUID, Health]:
+    values: dict[str, Any] = {
+        "tenant": tenant.pk,
+        "endpoints": list(endpoint_ids),
+        "sample": sample,
+        "limit": COUNT_LIMIT,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_HEALTH, values)
+        return {row[0]: _health(row[1:]) for row in cursor.fetchall()}
+
+
+def _health(row: Sequence[Any]) -> Health:
+    attempts, succeeded, p50_ms, p95_ms, since, waiting, oldest, dead = row[:8]
+    error, status_code, failed_at, succeeded_at = row[8:]
+    return Health(
+        attempts=attempts,
+        succeeded=succeeded,
+        p50_ms=p50_ms,
+        p95_ms=p95_ms,
+        since=since,
+        waiting=waiting,
+        oldest_waiting=oldest,
+        dead=dead,
+        last_error_words=outcome_words(status_code, error) if error else "",
+        last_error_at=failed_at,
+        last_success_at=succeeded_at,
+    )
+
+
+def recent_attempts(tenant: Tenant, endpoint: Endpoint, now: datetime) -> list[Slice]:
+    """Return the endpoint's latest attempts in stretches of time, oldest first."""
+    rows = (
+        Attempt.objects.filter(tenant=tenant, endpoint=endpoint)
+        .order_by("-started_at")
+        .values_list("started_at", "error")[:SAMPLE]
+    )
+    return slices([(started_at, not error) for started_at, error in rows], now)
+
+
+def slices(attempts: Sequence[tuple[datetime, bool]], now: datetime) -> list[Slice]:
+    """
+    Return how many attempts of each stretch succeeded and failed; without gaps.
+
+    The stretches are as short as their number allows, and begin at round times.
+    """
+    if not attempts:
+        return []
+    first = min(started_at for started_at, _ in attempts)
+    width_s = _width_s((now - first).total_seconds())
+    counts = Counter(
+        (int(started_at.timestamp()) // width_s, is_good)
+        for started_at, is_good in attempts
+    )
+    begin, end = int(first.timestamp()) // width_s, int(now.timestamp()) // width_s
+    return [
+        Slice(
+            datetime.fromtimestamp(number * width_s, tz=UTC),
+            counts[number, True],
+            counts[number, False],
+        )
+        for number in range(max(begin, end - _MOST_BARS), end + 1)
+    ]
+
+
+def _width_s(span_s: float) -> int:
+    wanted = timedelta(seconds=span_s) / _MOST_BARS
+    fitting = (width for width in _WIDTHS_S if width >= wanted.total_seconds())
+    return next(fitting, _WIDTHS_S[-1])
