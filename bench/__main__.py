@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 from rich.console import Console
 
-from bench import report, runs, variants
+from bench import deliveries, report, runs, variants
 from tests.processes import Platform, running
 
 RESULTS = Path(__file__).resolve().parent / "results" / "latest.json"
@@ -31,12 +31,16 @@ def main() -> None:
     )
     with running(workers=arguments.workers, listeners=arguments.listeners) as platform:
         result = _measure(platform, arguments, console)
+        if not arguments.speed_only:
+            result["deliveries"] = deliveries.measured(platform, console)
     if not arguments.speed_only:
         console.print("TLS 1.3 and HTTP/2, and clear text by the same client …")
         result["tls"] = variants.tls(arguments.short)
     console.print(report.table(result["runs"]))
     if result["knee"]:
         console.print(report.steps(result["knee"]))
+    if not arguments.speed_only:
+        console.print(deliveries.table(result["deliveries"]))
     console.print(report.verdict(result))
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(result, indent=2) + "\n")
@@ -52,7 +56,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--listeners", type=int, default=1)
     parser.add_argument("--connections", type=int, default=192)
     parser.add_argument(
-        "--speed-only", action="store_true", help="no other bodies, no TLS, no endpoint"
+        "--speed-only", action="store_true", help="no other bodies, TLS or deliveries"
     )
     parser.add_argument(
         "--knee", type=float, default=0, help="raise the load from this rate by 500/s"

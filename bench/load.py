@@ -66,6 +66,8 @@ class Result:
     cpu_s: float
     #: Accepted in each second.
     timeline: list[int]
+    #: When it began, in seconds since the epoch.
+    began_s: float
 
 
 class Load:
@@ -162,6 +164,7 @@ class Load:
             max_ms=_percentile_ms(ordered, 1.0),
             cpu_s=round(usage.ru_utime + usage.ru_stime, 3),
             timeline=[self.timeline[second] for second in range(int(seconds) + 1)],
+            began_s=time.time() - (time.perf_counter() - self.started_s),
         )
 
 

@@ -1,19 +1,15 @@
 """Other bodies, other roads, and how much is too much."""
 
-import signal
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from bench import measure, runs
 from bench.bodies import SHAPES
+from bench.subscribers import receiver, subscribe
 from tests.certificates import self_signed
-from tests.processes import ROOT, PlatformFailed, running, wait_until
+from tests.processes import running, wait_until
 
 #: Bodies of about 9.5 MB that the large run posts.
 LARGE_BODIES = 10
@@ -21,7 +17,6 @@ _STREAMS = 128
 #: A latency or a backlog past which the platform does not keep up.
 _KNEE_P99_MS = 500.0
 _KNEE_BACKLOG_S = 2.0
-_CREATED = 201
 
 
 def medium(bench: runs.Bench, seconds: float) -> dict[str, Any]:
@@ -46,8 +41,10 @@ def large(bench: runs.Bench) -> dict[str, Any]:
 
 def subscribed(bench: runs.Bench, seconds: float, rate: float) -> dict[str, Any]:
     """Measure with an endpoint that asked for everything."""
-    with _receiver() as (receiver, port):
-        endpoint = _subscribe(bench, f"http://127.0.0.1:{port}/")
+    key = bench.source.api_key
+    with receiver() as subscriber:
+        wanted = ("callback.processed",)
+        endpoint, _ = subscribe(bench.platform, key, subscriber.url(), wanted)
         result = runs.end_to_end(bench, seconds, rate=rate)
         owed = "SELECT count(*) FROM subscriptions_delivery WHERE status = 'pending'"
         started_s = time.perf_counter()
@@ -56,9 +53,8 @@ def subscribed(bench: runs.Bench, seconds: float, rate: float) -> dict[str, Any]
             timeout_s=runs.DRAIN_TIMEOUT_S,
         )
         result["delivered_later_s"] = round(time.perf_counter() - started_s, 1)
-        receiver.send_signal(signal.SIGTERM)
-        result["delivered"] = int(receiver.communicate(timeout=10)[0])
-        bench.platform.api(bench.source.api_key, "DELETE", f"/endpoints/{endpoint}/")
+        result["delivered"] = subscriber.counts()["posts"]
+        bench.platform.api(key, "DELETE", f"/endpoints/{endpoint}/")
     return result
 
 
@@ -120,34 +116,3 @@ def _accept_by_curl(
             before = kinds.read()
             result = runs.generate("bench.tls_load", plan)
             return runs.with_costs(result, before, kinds.read())
-
-
-@contextmanager
-def _receiver() -> Generator[tuple["subprocess.Popen[str]", int]]:
-    receiver = subprocess.Popen(
-        [sys.executable, "-m", "bench.receiver"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        line = receiver.stdout.readline() if receiver.stdout else ""
-        yield receiver, int(line)
-    finally:
-        receiver.kill()
-        receiver.wait()
-
-
-def _subscribe(bench: runs.Bench, url: str) -> str:
-    key = bench.source.api_key
-    wanted = {"url": url, "event_types": ["callback.processed"], "description": "bench"}
-    status, reply = bench.platform.api(key, "POST", "/endpoints/", wanted)
-    if status != _CREATED:
-        raise PlatformFailed(f"{status}: {reply}")
-    path = f"/endpoints/{reply['id']}/"
-    if not wait_until(
-        lambda: bench.platform.api(key, "GET", path)[1]["status"] == "active",
-        timeout_s=30,
-    ):
-        raise PlatformFailed("The receiver's consent was not heard.")
-    return str(reply["id"])
