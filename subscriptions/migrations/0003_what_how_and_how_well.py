@@ -77,6 +77,7 @@ class Migration(migrations.Migration):
                 ('id', models.UUIDField(default=tenants.identifiers.new_id, editable=False, primary_key=True, serialize=False)),
                 ('start_at', models.DateTimeField()),
                 ('end_at', models.DateTimeField()),
+                ('closed_at', models.DateTimeField(null=True)),
                 ('reason', models.CharField(blank=True, default='', max_length=200)),
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
             ],
@@ -354,7 +355,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='maintenancewindow',
-            index=models.Index(fields=['endpoint', 'end_at'], name='window_of_endpoint'),
+            index=models.Index(condition=models.Q(('closed_at__isnull', True)), fields=['endpoint', 'start_at'], name='window_open'),
         ),
         migrations.AddConstraint(
             model_name='maintenancewindow',

@@ -2,7 +2,13 @@
 
 from django.db import migrations
 
-from tenants.row_security import grant_app, grant_pipeline, use_sequences, wall
+from tenants.row_security import (
+    APP_ROLE,
+    grant_app,
+    grant_pipeline,
+    use_sequences,
+    wall,
+)
 
 TABLES = """
 ALTER TABLE subscriptions_message ADD COLUMN receipt_id uuid;
@@ -101,7 +107,7 @@ WALLS = "".join(
         grant_pipeline("subscriptions_consentstep", "SELECT, INSERT, DELETE"),
         wall("subscriptions_maintenancewindow"),
         grant_app("subscriptions_maintenancewindow"),
-        grant_pipeline("subscriptions_maintenancewindow", "SELECT, DELETE"),
+        grant_pipeline("subscriptions_maintenancewindow", "SELECT, UPDATE, DELETE"),
         wall("subscriptions_portallink"),
         grant_app("subscriptions_portallink", "SELECT, INSERT, UPDATE"),
         grant_pipeline("subscriptions_portallink", "SELECT, DELETE"),
@@ -118,9 +124,44 @@ WALLS = "".join(
     )
 )
 
+#: A portal link says which tenant it is of, as an API key does (tenants/0002).
+IDENTITY = f"""
+CREATE POLICY identify ON subscriptions_portallink
+    FOR SELECT TO CURRENT_USER USING (true);
+
+CREATE FUNCTION subscriptions_identify_link(wanted_digest bytea, wanted_id uuid)
+RETURNS TABLE (
+    id uuid, tenant_id bigint, endpoint_id uuid, note varchar, expires_at timestamptz
+)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+    SELECT l.id, l.tenant_id, l.endpoint_id, l.note, l.expires_at
+    FROM public.subscriptions_portallink l
+    WHERE (l.digest = wanted_digest OR l.id = wanted_id)
+        AND l.revoked_at IS NULL AND l.expires_at > now()
+$$;
+
+REVOKE ALL ON FUNCTION subscriptions_identify_link FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION subscriptions_identify_link TO {APP_ROLE};
+"""
+
+UNDO_IDENTITY = """
+DROP FUNCTION subscriptions_identify_link(bytea, uuid);
+DROP POLICY identify ON subscriptions_portallink;
+"""
+
 UNDO_GRANTS = """
 REVOKE DELETE ON subscriptions_message, subscriptions_delivery,
     subscriptions_attempt FROM gridhook_pipeline;
+"""
+
+#: A consent that was given without an end is renewed like any other from now on.
+LEASES = """
+SET LOCAL ROLE gridhook_pipeline;
+UPDATE subscriptions_endpoint
+SET consent_expires_at = now() + interval '30 d',
+    consent_due_at = now() + interval '24 d'
+WHERE consented_at IS NOT NULL AND consent_expires_at IS NULL AND deleted_at IS NULL;
+RESET ROLE;
 """
 
 
@@ -129,4 +170,6 @@ class Migration(migrations.Migration):
     operations = [
         migrations.RunSQL(TABLES, UNDO),
         migrations.RunSQL(WALLS, UNDO_GRANTS),
+        migrations.RunSQL(IDENTITY, UNDO_IDENTITY),
+        migrations.RunSQL(LEASES, migrations.RunSQL.noop),
     ]

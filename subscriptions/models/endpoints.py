@@ -222,6 +222,8 @@ class MaintenanceWindow(models.Model):
     endpoint = models.ForeignKey(Endpoint, models.CASCADE, related_name="windows")
     start_at = models.DateTimeField()
     end_at = models.DateTimeField()
+    #: When a worker noticed its end, from when on messages flow again; null: not yet.
+    closed_at = models.DateTimeField(null=True)
     reason = models.CharField(max_length=200, blank=True, default="")
     created_at = models.DateTimeField(db_default=Now())
 
@@ -234,7 +236,11 @@ class MaintenanceWindow(models.Model):
         ]
         indexes = [
             #: The claim: windows that are not over.
-            models.Index(fields=["endpoint", "end_at"], name="window_of_endpoint")
+            models.Index(
+                fields=["endpoint", "start_at"],
+                name="window_open",
+                condition=models.Q(closed_at__isnull=True),
+            )
         ]
 
     def __str__(self) -> str:
