@@ -9,6 +9,7 @@ from django.views.defaults import bad_request, page_not_found, server_error
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from subscriptions import well_known
 from tenants.middleware import API_PREFIX
 from tenants.problems import plain_problem
 
@@ -23,6 +24,7 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
     path("api/v1/", include(api)),
+    path(".well-known/gridhook/<slug:tenant>/keys.json", well_known.keys),
 ]
 
 
