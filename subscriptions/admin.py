@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 from unfold.decorators import display
 
-from subscriptions.event_types import CATALOGUE
+from subscriptions.catalogue import CATALOGUE
 from subscriptions.models import (
     Attempt,
     Delivery,

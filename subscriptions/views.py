@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
-from subscriptions.event_types import CATALOGUE
+from subscriptions.catalogue import CATALOGUE
 from subscriptions.filters import DeliveryFilter, MessageFilter
 from subscriptions.models import Delivery, Endpoint, Message
 from subscriptions.queries.deliveries import attempts_of, deliveries_of, messages_of

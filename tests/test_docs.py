@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from subscriptions.event_types import CATALOGUE
+from subscriptions.catalogue import CATALOGUE
 from tenants.problems import Problem
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -19,7 +19,7 @@ from django.utils import timezone
 from billing.models import BillRun, BillRunStatus
 from billing.queries.runs import accounts_to_bill, invoices_of_run
 from billing.rating import Period
-from subscriptions.event_types import patterns_for
+from subscriptions.catalogue import patterns_for
 from subscriptions.models import Endpoint
 from subscriptions.services.publishing import Event, publish
 from tenants.actors import Actor, platform

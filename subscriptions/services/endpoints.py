@@ -8,7 +8,7 @@ from django.db import connection, transaction
 from django.db.models.functions import Least, Now
 
 from subscriptions.addresses import check_url
-from subscriptions.event_types import PATTERNS
+from subscriptions.catalogue import PATTERNS
 from subscriptions.models import (
     Delivery,
     DeliveryStatus,

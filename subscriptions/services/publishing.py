@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from subscriptions.event_types import CATALOGUE, patterns_for
+from subscriptions.catalogue import CATALOGUE, patterns_for
 from tenants.database import Cursor
 from tenants.identifiers import new_id, public_id
 

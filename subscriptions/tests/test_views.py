@@ -8,7 +8,7 @@ import pytest
 from django.test import override_settings
 from standardwebhooks.webhooks import Webhook
 
-from subscriptions.event_types import CATALOGUE
+from subscriptions.catalogue import CATALOGUE
 from subscriptions.models import Delivery, Endpoint, EndpointSecret
 from subscriptions.services.consenting import ask_consent
 from subscriptions.services.sending import deliver
