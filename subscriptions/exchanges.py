@@ -1,0 +1,87 @@
+"""A request and its answer as a person sees them: without secrets, and capped."""
+
+import re
+from dataclasses import dataclass
+
+from django.conf import settings
+
+from subscriptions.models import Attempt, Delivery, Endpoint
+from tenants.identifiers import public_id
+
+#: What stands for a value that is not shown.
+MASK = "•••"
+#: Characters of an answer's body and headers that a page shows.
+SHOWN_CHARACTERS = 4_096
+_ANSWER_SECRETS = re.compile(
+    r"^(set-cookie|authorization|www-authenticate|proxy-[\w-]+|[\w-]*signature[\w-]*)"
+    r"\s*:.*$",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One attempt's request, and what was answered."""
+
+    request_line: str
+    #: Names and values; those that are secret, or prove one, are masked. Empty: no
+    #: request left.
+    request_headers: list[tuple[str, str]]
+    #: Empty: nothing was answered.
+    response_line: str
+    response_headers: str
+    excerpt: str
+
+
+def exchange_of(delivery: Delivery, attempt: Attempt) -> Exchange:
+    """Return the request and the answer of an attempt."""
+    endpoint = delivery.endpoint
+    version = attempt.http_version or "1.1"
+    return Exchange(
+        request_line=f"POST {attempt.url or endpoint.url}",
+        request_headers=_request_headers(endpoint, delivery, attempt),
+        response_line=f"HTTP/{version} {attempt.status_code}"
+        if attempt.status_code
+        else "",
+        response_headers=_masked(attempt.response_headers)[:SHOWN_CHARACTERS],
+        excerpt=bytes(attempt.response_excerpt)
+        .decode("utf-8", "replace")
+        .replace("\0", "")[:SHOWN_CHARACTERS],
+    )
+
+
+def _request_headers(
+    endpoint: Endpoint, delivery: Delivery, attempt: Attempt
+) -> list[tuple[str, str]]:
+    """Return what was sent, the custom names as they are set now."""
+    if attempt.signed_at_s is None:
+        return []
+    kinds = ["v1", *(kind for kind in endpoint.extra_signatures if kind == "v1a")]
+    is_batch = attempt.batch_id is not None
+    headers = [
+        ("Content-Type", _content_type(is_batch)),
+        ("webhook-id", _webhook_id(delivery, attempt)),
+        ("webhook-timestamp", str(attempt.signed_at_s)),
+        ("webhook-signature", " ".join(f"{kind},{MASK}" for kind in kinds)),
+        ("X-Hub-Signature-256", f"sha256={MASK}"),
+        ("User-Agent", f"Gridhook/{settings.VERSION}"),
+    ]
+    if "stripe" in endpoint.extra_signatures:
+        headers.append(("Stripe-Signature", f"t={attempt.signed_at_s},v1={MASK}"))
+    if endpoint.oauth2_token_url:
+        headers.append(("Authorization", f"Bearer {MASK}"))
+    return [*headers, *((name, MASK) for name in endpoint.header_names)]
+
+
+def _content_type(is_batch: bool) -> str:
+    return "application/cloudevents-batch+json" if is_batch else "application/json"
+
+
+def _webhook_id(delivery: Delivery, attempt: Attempt) -> str:
+    if attempt.batch_id is not None:
+        return public_id("bat", attempt.batch_id)
+    return public_id("msg", delivery.message_id)
+
+
+def _masked(headers: str) -> str:
+    return _ANSWER_SECRETS.sub(lambda found: f"{found[1]}: {MASK}", headers)

@@ -1,0 +1,93 @@
+"""What keeps an endpoint's messages from flowing, in words, and what to do about it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from subscriptions.models import (
+    Breaker,
+    Endpoint,
+    EndpointStatus,
+    MaintenanceWindow,
+)
+
+
+@dataclass(frozen=True)
+class Hindrance:
+    """One reason why messages wait, or soon will."""
+
+    words: str
+    advice: str
+    #: `bad`: nothing flows. `warn`: it flows slowly, or may stop.
+    tone: str = "bad"
+    until: datetime | None = None
+
+
+_STOPPED = {
+    EndpointStatus.PENDING: Hindrance(
+        "The callback URL has not consented yet.",
+        "Its server must answer OPTIONS with WebHook-Allowed-Origin, or GET with the "
+        "challenge. Then ask again.",
+    ),
+    EndpointStatus.PAUSED: Hindrance(
+        "An admin paused it.", "Messages wait; Resume lets them flow."
+    ),
+    EndpointStatus.DISABLED: Hindrance(
+        "The platform disabled it.",
+        "Messages wait. Resume it once the receiver is well.",
+    ),
+}
+_SECOND_LOOK = "It is probed by itself; see the last error."
+
+
+def hindrances(
+    endpoint: Endpoint, windows: Sequence[MaintenanceWindow], now: datetime
+) -> list[Hindrance]:
+    """Return what hinders the endpoint's messages, the worst first; empty: nothing."""
+    stopped = _STOPPED.get(EndpointStatus(endpoint.status))
+    found = [
+        *([stopped] if stopped else []),
+        *_held(endpoint, now),
+        *(
+            Hindrance(
+                "A maintenance window is on.",
+                one.reason or "Messages wait, and no attempt is spent.",
+                "warn",
+                one.end_at,
+            )
+            for one in windows
+            if one.start_at <= now < one.end_at
+        ),
+        *_slowed(endpoint),
+    ]
+    return sorted(found, key=lambda one: one.tone != "bad")
+
+
+def _held(endpoint: Endpoint, now: datetime) -> Iterator[Hindrance]:
+    held = endpoint.hold_until is not None and endpoint.hold_until > now
+    if endpoint.breaker == Breaker.HALF_OPEN:
+        yield Hindrance("The breaker lets one probe through.", _SECOND_LOOK, "warn")
+    elif held:
+        is_open = endpoint.breaker == Breaker.OPEN
+        why = "The breaker is open: it failed too often." if is_open else "It is held."
+        advice = endpoint.hold_reason or _SECOND_LOOK
+        yield Hindrance(why, advice, "bad", endpoint.hold_until)
+    elif endpoint.breaker == Breaker.OPEN:
+        yield Hindrance("The breaker is open; a probe is due.", _SECOND_LOOK, "warn")
+    if endpoint.oauth2_error:
+        yield Hindrance("No OAuth 2 token could be had.", endpoint.oauth2_error)
+
+
+def _slowed(endpoint: Endpoint) -> Iterator[Hindrance]:
+    if endpoint.failing_since is not None:
+        yield Hindrance(
+            "Every attempt fails.",
+            "After 5 days of nothing but failures it is disabled.",
+            "warn",
+        )
+    if endpoint.draining_since is not None:
+        yield Hindrance(
+            "What waited is being worked off.",
+            f"At most {endpoint.drain_rate_per_min} a minute.",
+            "warn",
+        )
