@@ -13,7 +13,7 @@ import socket
 import ssl
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
@@ -111,6 +111,8 @@ class Request:
     method: str = "POST"
     headers: Sequence[str] = ()
     body: bytes | None = None
+    #: A client certificate and its key, in PEM.
+    certificate: tuple[bytes, bytes] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -390,6 +392,12 @@ def _prepare(curl: pycurl.Curl, request: Request, transfer: _Transfer[Any]) -> N
     if request.body is not None:
         curl.setopt(pycurl.POSTFIELDS, request.body)
     curl.setopt(pycurl.CUSTOMREQUEST, request.method)
+    if request.certificate is not None:
+        certificate, key = request.certificate
+        curl.setopt(pycurl.SSLCERT_BLOB, certificate)
+        curl.setopt(pycurl.SSLKEY_BLOB, key)
+        # A session of one client must not be resumed by another.
+        curl.setopt(pycurl.SSL_SESSIONID_CACHE, 0)
 
 
 def _options() -> dict[int, Any]:
