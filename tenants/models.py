@@ -4,6 +4,7 @@ from typing import ClassVar
 from zoneinfo import ZoneInfo
 
 from django.contrib.auth.models import AbstractUser, BaseUserManager
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 
@@ -133,3 +134,53 @@ class IdempotentReply(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class MailStatus(models.TextChoices):
+    """How a mail to a tenant's admins stands."""
+
+    WAITING = "waiting", "Waiting"
+    SENT = "sent", "Sent"
+    #: Given up: every attempt failed, or it had waited too long.
+    FAILED = "failed", "Failed"
+
+
+class Mail(models.Model):
+    """A mail to a tenant's admins, written in the transaction that it tells of."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="+")
+    subject = models.CharField(max_length=200)
+    text = models.TextField()
+    status = models.CharField(
+        max_length=16, choices=MailStatus, default=MailStatus.WAITING
+    )
+    #: Who got it: the admins there were when it was sent.
+    recipients = ArrayField(models.EmailField(), default=list)
+    attempt_count = models.PositiveSmallIntegerField(default=0)
+    #: When it is due; while it is being sent, until when that claim holds.
+    next_attempt_at = models.DateTimeField(db_default=Now())
+    #: Fencing token of the claim in force.
+    claim_id = models.UUIDField(null=True)
+    last_error = models.CharField(max_length=500, blank=True, default="")
+    created_at = models.DateTimeField(db_default=Now())
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [
+            #: The worker: what is due.
+            models.Index(
+                fields=["next_attempt_at"],
+                name="mail_due",
+                condition=models.Q(status="waiting"),
+            ),
+            #: What was not sent, of a tenant.
+            models.Index(
+                fields=["tenant"],
+                name="mail_unsent",
+                condition=~models.Q(status="sent"),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.subject

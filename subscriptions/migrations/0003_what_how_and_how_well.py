@@ -83,6 +83,18 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name='Manifest',
+            fields=[
+                ('id', models.UUIDField(default=tenants.identifiers.new_id, editable=False, primary_key=True, serialize=False)),
+                ('day_date', models.DateField()),
+                ('start_at', models.DateTimeField()),
+                ('end_at', models.DateTimeField()),
+                ('messages', models.PositiveIntegerField()),
+                ('ids_hash', models.CharField(max_length=64)),
+                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+            ],
+        ),
+        migrations.CreateModel(
             name='PortalLink',
             fields=[
                 ('id', models.UUIDField(default=tenants.identifiers.new_id, editable=False, primary_key=True, serialize=False)),
@@ -321,6 +333,16 @@ class Migration(migrations.Migration):
             field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='tenants.tenant'),
         ),
         migrations.AddField(
+            model_name='manifest',
+            name='endpoint',
+            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='subscriptions.endpoint'),
+        ),
+        migrations.AddField(
+            model_name='manifest',
+            name='tenant',
+            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='tenants.tenant'),
+        ),
+        migrations.AddField(
             model_name='portallink',
             name='endpoint',
             field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='subscriptions.endpoint'),
@@ -360,6 +382,14 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='maintenancewindow',
             constraint=models.CheckConstraint(condition=models.Q(('end_at__gt', models.F('start_at'))), name='window_ends_after_it_starts'),
+        ),
+        migrations.AddConstraint(
+            model_name='manifest',
+            constraint=models.UniqueConstraint(fields=('tenant', 'endpoint', 'day_date'), name='manifest_once_a_day'),
+        ),
+        migrations.AddConstraint(
+            model_name='redelivery',
+            constraint=models.UniqueConstraint(condition=models.Q(('status', 'running')), fields=('endpoint', 'kind'), name='redelivery_one_running'),
         ),
         migrations.AddIndex(
             model_name='redelivery',

@@ -117,6 +117,9 @@ WALLS = "".join(
         wall("subscriptions_redelivery"),
         grant_app("subscriptions_redelivery", "SELECT, INSERT, UPDATE"),
         grant_pipeline("subscriptions_redelivery", "SELECT, UPDATE, DELETE"),
+        wall("subscriptions_manifest"),
+        grant_app("subscriptions_manifest", "SELECT"),
+        grant_pipeline("subscriptions_manifest", "SELECT, INSERT, DELETE"),
         use_sequences(["subscriptions_signingkey"]),
         # What is past its retention.
         "GRANT DELETE ON subscriptions_message, subscriptions_delivery,",

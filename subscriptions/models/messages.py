@@ -241,6 +241,13 @@ class Redelivery(models.Model):
                 condition=models.Q(status="running"),
             )
         ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["endpoint", "kind"],
+                name="redelivery_one_running",
+                condition=models.Q(status="running"),
+            )
+        ]
         verbose_name_plural = "redeliveries"
 
     def __str__(self) -> str:
@@ -250,3 +257,28 @@ class Redelivery(models.Model):
     def public_id(self) -> str:
         """The id in URLs."""
         return public_id("rd", self.pk)
+
+
+class Manifest(models.Model):
+    """What an endpoint was sent of one local day: so much its subscriber can check."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="+")
+    endpoint = models.ForeignKey(Endpoint, models.CASCADE, related_name="+")
+    day_date = models.DateField()
+    start_at = models.DateTimeField()
+    end_at = models.DateTimeField()
+    messages = models.PositiveIntegerField()
+    #: SHA-256 of the messages' ids, sorted, one a line; in hex.
+    ids_hash = models.CharField(max_length=64)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "endpoint", "day_date"], name="manifest_once_a_day"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.day_date} to {self.endpoint_id}"
