@@ -14,6 +14,7 @@ from tenants.vault import KeysInvalid, parse_keys
 
 Check = Callable[[], list[CheckMessage]]
 _PORTS = range(1, 65536)
+_LEASE_DAYS = range(1, 3651)
 
 
 @register()
@@ -27,9 +28,11 @@ def check_settings(
         _check_ports,
         _check_tls,
         _check_networks,
+        _check_callback_ports,
         _check_rate_limits,
         _check_schedule,
         _check_lease,
+        _check_consent_lease,
         _check_bounds,
         _check_retention,
     )
@@ -130,6 +133,18 @@ def _check_networks() -> list[CheckMessage]:
     return found
 
 
+def _check_callback_ports() -> list[CheckMessage]:
+    if all(port in _PORTS for port in settings.CALLBACK_PORTS):
+        return []
+    return [
+        Error(
+            "GRIDHOOK_CALLBACK_PORTS names what is no port.",
+            hint="Numbers from 1 to 65535, comma-separated: 443,8443.",
+            id="gridhook.E013",
+        )
+    ]
+
+
 def _check_rate_limits() -> list[CheckMessage]:
     url = settings.RATE_LIMIT_URL
     if not url or url.startswith(settings.REDIS_SCHEMES):
@@ -164,6 +179,18 @@ def _check_lease() -> list[CheckMessage]:
             hint=f"Such a message is sent twice; use more than "
             f"{settings.DELIVERY_TIMEOUT_S} seconds.",
             id="gridhook.W002",
+        )
+    ]
+
+
+def _check_consent_lease() -> list[CheckMessage]:
+    if settings.CONSENT_LEASE_DAYS in _LEASE_DAYS:
+        return []
+    return [
+        Error(
+            "GRIDHOOK_CONSENT_LEASE_DAYS is no number of days from 1 to 3650.",
+            hint="30 asks every receiver anew once in 24 days.",
+            id="gridhook.E012",
         )
     ]
 

@@ -35,6 +35,10 @@ ALLOWED_HOSTS = env.items("GRIDHOOK_ALLOWED_HOSTS", f"{BIND},localhost,127.0.0.1
 CSRF_TRUSTED_ORIGINS = [CONSOLE_URL]
 TRUSTED_PROXIES = env.items("GRIDHOOK_TRUSTED_PROXIES")
 CALLBACK_ALLOW_CIDRS = env.items("GRIDHOOK_CALLBACK_ALLOW_CIDRS")
+#: Where those networks are left, the ports that callback URLs may name.
+CALLBACK_PORTS = [
+    int(port) for port in env.numbers("GRIDHOOK_CALLBACK_PORTS", "443,8443")
+]
 
 # --- Bounds ------------------------------------------------------------------
 BODY_LIMIT_BYTES = 10 * 1024 * 1024
@@ -63,6 +67,8 @@ _SCHEDULE = "5,300,1800,7200,18000,36000,50400,72000,86400"
 RETRY_SCHEDULE_S = env.numbers("GRIDHOOK_RETRY_SCHEDULE_S", _SCHEDULE)
 DELIVERY_TIMEOUT_S = 15
 DELIVERY_LEASE_S = env.integer("GRIDHOOK_DELIVERY_LEASE_S", 60)
+#: For how long a receiver's consent holds; it is renewed before its end.
+CONSENT_LEASE_DAYS = env.integer("GRIDHOOK_CONSENT_LEASE_DAYS", 30)
 RESPONSE_LIMIT_BYTES = 64 * 1024
 #: The largest part of a receiver's reply that the attempt log keeps.
 RESPONSE_EXCERPT_BYTES = 2048
