@@ -22,6 +22,7 @@ class Migration(migrations.Migration):
                 ('device', models.TextField()),
                 ('sequence', models.BigIntegerField()),
                 ('message_id', models.UUIDField()),
+                ('previous_id', models.UUIDField(null=True)),
             ],
             options={
                 'db_table': 'subscriptions_devicelane',

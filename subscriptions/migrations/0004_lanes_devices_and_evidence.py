@@ -53,6 +53,7 @@ CREATE TABLE subscriptions_devicelane (
     device      text COLLATE "C" NOT NULL,
     sequence    bigint NOT NULL,
     message_id  uuid NOT NULL,
+    previous_id uuid,
     PRIMARY KEY (tenant_id, endpoint_id, device)
 ) WITH (fillfactor = 70);
 

@@ -162,6 +162,8 @@ class DeviceLane(models.Model):
     #: Of the newest message.
     sequence = models.BigIntegerField()
     message_id = models.UUIDField()
+    #: The one before those that were published together with it; null: none.
+    previous_id = models.UUIDField(null=True)
 
     class Meta:
         managed = False
