@@ -25,7 +25,13 @@ from ingest.models import (
     Source,
 )
 from ingest.services.sources import create_source
-from subscriptions.models import Delivery, Endpoint
+from subscriptions.models import (
+    Delivery,
+    DeviceGroup,
+    Endpoint,
+    Message,
+    Redelivery,
+)
 from subscriptions.services.endpoints import create_endpoint, send_test
 from tenants.actors import operator
 from tenants.database import acting_for, pipeline
@@ -39,6 +45,9 @@ FORMS_NOT_FOR_CLERKS = {
     CallbackRejection,
     Endpoint,
     Delivery,
+    Message,
+    DeviceGroup,
+    Redelivery,
     Membership,
     ApiKey,
     AuditEntry,
@@ -112,6 +121,17 @@ class Furnished:
                 Channel: channel,
                 Endpoint: endpoint,
                 Delivery: delivery,
+                Message: delivery.message,
+                DeviceGroup: DeviceGroup.objects.create(
+                    tenant=self.tenant, name="North", devices=["WM-1"]
+                ),
+                Redelivery: Redelivery.objects.create(
+                    tenant=self.tenant,
+                    endpoint=endpoint,
+                    kind="recover",
+                    since=timezone.now(),
+                    until=timezone.now(),
+                ),
                 Account: account,
                 Tariff: tariff,
                 Agreement: agreement,

@@ -13,8 +13,8 @@ from ingest.models import Callback, CallbackRejection, Source
 from ingest.queries import source_url
 from ingest.queries.rejections import EVERYTHING, count_open, rejections
 from ingest.queries.watches import count_silent
-from subscriptions.admin import outcome_words
 from subscriptions.models import Delivery, DeliveryStatus, Endpoint
+from subscriptions.outcomes import outcome_words
 from tenants.actors import actor_of
 from tenants.models import Tenant
 

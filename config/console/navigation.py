@@ -11,7 +11,13 @@ from django.urls import reverse
 from billing.models import Account, Agreement, BillRun, Invoice, Tariff
 from ingest.models import Callback, CallbackRejection, Channel, Device, Source
 from ingest.queries.rejections import count_open
-from subscriptions.models import Delivery, Endpoint
+from subscriptions.models import (
+    Delivery,
+    DeviceGroup,
+    Endpoint,
+    Message,
+    Redelivery,
+)
 from tenants.actors import actor_of
 from tenants.models import ApiKey, AuditEntry, Membership
 
@@ -43,6 +49,9 @@ _GROUPS: tuple[tuple[str, Sequence[_Entry]], ...] = (
         (
             _Entry("Endpoints", "webhook", Endpoint),
             _Entry("Deliveries", "outbox", Delivery),
+            _Entry("Messages", "mail", Message),
+            _Entry("Sent again", "restart_alt", Redelivery),
+            _Entry("Device groups", "category", DeviceGroup),
         ),
     ),
     (

@@ -1,0 +1,149 @@
+"""Deliveries: each message's way to each endpoint, and what a person does about it."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.utils.timesince import timesince
+from unfold.decorators import display
+
+from subscriptions.admin.rows import STATUS_LABELS, delivery_row, status_word
+from subscriptions.models import Delivery, DeliveryStatus, MessageDevice
+from subscriptions.outcomes import outcome_words
+from subscriptions.queries.timeline import (
+    Step,
+    attempts_shown,
+    origin_of,
+    story,
+    timeline,
+)
+from subscriptions.services import deliveries
+from tenants.actors import actor_of
+from tenants.console.pages import Button, TenantAdmin, actor_and_tenant
+
+_BODY_SHOWN_BYTES = 16 * 1024
+_DEVICES_SHOWN = 10
+_SECONDS_MATTER_S = 120
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(TenantAdmin):
+    """Messages on their way to one endpoint each."""
+
+    detail_template = "console/delivery.html"
+    empty_title = "No messages yet"
+    empty_text = "They appear here once something happens that an endpoint asked for."
+    list_display = (
+        "created_at",
+        "message_type",
+        "endpoint",
+        "state",
+        "attempt_count",
+        "reason",
+    )
+    list_filter = ("status",)
+    list_select_related = ("endpoint",)
+    ordering = ("-id",)
+
+    @display(description="Message", header=True)
+    def message_type(self, delivery: Delivery) -> tuple[str, str]:
+        """Return the type, and the delivery's id."""
+        return delivery.event_type, delivery.public_id
+
+    @display(description="Status", label=STATUS_LABELS)
+    def state(self, delivery: Delivery) -> str:
+        """Return the status in its colour."""
+        return status_word(delivery)
+
+    @display(description="Last answer")
+    def reason(self, delivery: Delivery) -> str:
+        """Return the last answer in words."""
+        return outcome_words(delivery.last_status_code, delivery.last_error)
+
+    # --- One -----------------------------------------------------------------
+    def detail(self, request: HttpRequest, thing: Delivery) -> dict[str, Any]:
+        """Return a delivery, from the device's callback to every attempt."""
+        tenant = actor_of(request).tenant
+        steps = timeline(tenant, thing)
+        own = thing.body
+        body = bytes(thing.message.body if own is None else own)
+        return {
+            "row": delivery_row(thing),
+            "story": story(thing, attempts_shown(tenant, thing)),
+            "steps": [_shown(step) for step in steps],
+            "origin": origin_of(thing),
+            "devices": _devices(thing),
+            "payload": {**payload(body), "is_own": own is not None},
+        }
+
+    def buttons(self, request: HttpRequest, thing: Delivery) -> Sequence[Button]:
+        """Return sending again; what was cancelled stays so."""
+        if thing.status == DeliveryStatus.CANCELLED:
+            return ()
+        return (Button("retry", "Send again now", "send", "primary"),)
+
+    def do_retry(self, request: HttpRequest, thing: Delivery) -> HttpResponse | None:
+        """Send again now, under the same message id."""
+        deliveries.retry_delivery(
+            **actor_and_tenant(request), delivery=thing, now=timezone.now()
+        )
+        messages.success(request, f"{thing.event_type} is due again now.")
+        return None
+
+
+def payload(body: bytes) -> dict[str, Any]:
+    """Return bytes for reading, with what tells them from others."""
+    text, is_indented = _indented(body)
+    return {
+        "size": f"{len(body):,}",
+        "digest": hashlib.sha256(body).hexdigest(),
+        "text": text[:_BODY_SHOWN_BYTES],
+        "is_indented": is_indented,
+        "is_cut": len(text) > _BODY_SHOWN_BYTES,
+    }
+
+
+def _indented(body: bytes) -> tuple[str, bool]:
+    if len(body) <= _BODY_SHOWN_BYTES:
+        try:
+            return msgspec.json.format(body, indent=2).decode(), True
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            pass
+    return body[: _BODY_SHOWN_BYTES + 1].decode("utf-8", "replace"), False
+
+
+def _devices(delivery: Delivery) -> list[str]:
+    named = MessageDevice.objects.filter(
+        tenant=delivery.tenant_id, message=delivery.message_id
+    )
+    return list(named.values_list("device", flat=True)[:_DEVICES_SHOWN])
+
+
+def _shown(step: Step) -> dict[str, Any]:
+    """Return what the page shows of a step."""
+    return {
+        "kind": step.kind,
+        "at": step.at and timezone.localtime(step.at),
+        "title": step.title,
+        "detail": step.detail,
+        "tone": step.tone,
+        "attempt": step.attempt,
+        "exchange": step.exchange,
+        "since": _since(step),
+    }
+
+
+def _since(step: Step) -> str:
+    """Return how long after the step before it was; empty: at once."""
+    seconds = step.wait.total_seconds() if step.wait else 0.0
+    if step.at is None or step.wait is None or seconds <= 0:
+        return ""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < _SECONDS_MATTER_S:
+        return f"{seconds:.0f} s"
+    return timesince(step.at - step.wait, step.at)

@@ -1,0 +1,202 @@
+"""What the page of one callback URL shows."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.timesince import timesince
+
+from subscriptions.admin.rows import delivery_row
+from subscriptions.models import (
+    Breaker,
+    Delivery,
+    DeliveryStatus,
+    Endpoint,
+    Redelivery,
+    RedeliveryStatus,
+)
+from subscriptions.queries.endpoints import (
+    consent_steps,
+    portal_links,
+    secrets_in_force,
+    windows_ahead,
+)
+from subscriptions.queries.health import (
+    COUNT_LIMIT,
+    SAMPLE,
+    Health,
+    Slice,
+    health,
+    recent_attempts,
+)
+from subscriptions.standing import hindrances
+from tenants.actors import actor_of
+from tenants.console.charts import bars
+
+_LOG_LENGTH = 25
+_STEPS_SHOWN = 6
+_REDELIVERIES_SHOWN = 5
+_GOOD_RATE, _FAIR_RATE = 0.99, 0.9
+#: Redeliveries older than this are of no interest to who looks at the endpoint.
+_RECENT = timedelta(days=7)
+
+
+def endpoint_page(request: HttpRequest, endpoint: Endpoint) -> dict[str, Any]:
+    """Return the endpoint's health, its surroundings and its log."""
+    tenant = actor_of(request).tenant
+    now = timezone.now()
+    seen = health(tenant, endpoint)
+    windows = list(windows_ahead(tenant, endpoint, now))
+    steps = consent_steps(tenant, endpoint)[:_STEPS_SHOWN]
+    return {
+        "now": now,
+        "tiles": tiles(endpoint, seen, now),
+        "hindrances": hindrances(endpoint, windows, now),
+        "health": seen,
+        "chart": attempts_chart(recent_attempts(tenant, endpoint, now)),
+        "consent_steps": [consent_row(step) for step in steps],
+        "windows": windows,
+        "secrets": secrets_in_force(tenant, endpoint, now),
+        "portal_links": portal_links(tenant, endpoint, now),
+        "redeliveries": [redelivery_row(one, now) for one in _latest(endpoint, now)],
+        **_log(request, endpoint),
+    }
+
+
+def tiles(endpoint: Endpoint, seen: Health, now: datetime) -> list[dict[str, Any]]:
+    """Return the endpoint's numbers, to be read at a glance."""
+    return [
+        {
+            "label": "Success",
+            "value": percent(seen.success_rate),
+            "note": _of_attempts(seen),
+            "tone": _rate_tone(seen.success_rate),
+        },
+        {
+            "label": "Latency p95",
+            "value": _milliseconds(seen.p95_ms),
+            "note": f"p50 {_milliseconds(seen.p50_ms)}",
+        },
+        {
+            "label": "Waiting",
+            "value": bounded(seen.waiting),
+            "note": f"the oldest for {timesince(seen.oldest_waiting, now)}"
+            if seen.oldest_waiting
+            else "nothing",
+        },
+        {
+            "label": "Given up",
+            "value": bounded(seen.dead),
+            "note": "to be acted on" if seen.dead else "nothing",
+            "tone": "bad" if seen.dead else "",
+        },
+        _breaker_tile(endpoint, now),
+    ]
+
+
+def _breaker_tile(endpoint: Endpoint, now: datetime) -> dict[str, Any]:
+    tile = {"label": "Breaker", "value": Breaker(endpoint.breaker).label}
+    if endpoint.breaker == Breaker.CLOSED:
+        return {**tile, "note": "it is sent to as usual"}
+    if endpoint.hold_until and endpoint.hold_until > now:
+        probe_at = timezone.localtime(endpoint.hold_until)
+        return {**tile, "note": f"next probe at {probe_at:%H:%M:%S}", "tone": "bad"}
+    return {**tile, "note": "a probe is on its way", "tone": "warn"}
+
+
+def _of_attempts(seen: Health) -> str:
+    if not seen.attempts:
+        return "no attempt yet"
+    latest = "latest " if seen.attempts >= SAMPLE else ""
+    return f"of the {latest}{seen.attempts:,} attempt{'s' * (seen.attempts > 1)}"
+
+
+def _rate_tone(rate: float | None) -> str:
+    if rate is None or rate >= _GOOD_RATE:
+        return ""
+    return "warn" if rate >= _FAIR_RATE else "bad"
+
+
+def percent(rate: float | None) -> str:
+    """Return a share in percent; never 100 % of what is not all."""
+    if rate is None:
+        return "–"  # noqa: RUF001 (an empty cell)
+    return f"{int(rate * 1000) / 10:g} %"
+
+
+def _milliseconds(value: int | None) -> str:
+    return "–" if value is None else f"{value:,} ms"  # noqa: RUF001 (an empty cell)
+
+
+def bounded(count: int) -> str:
+    """Return a count as text, "more than" when it reached the bound of counting."""
+    return f"{count:,}{'+' if count >= COUNT_LIMIT else ''}"
+
+
+def attempts_chart(found: list[Slice]) -> dict[str, Any] | None:
+    """Return the picture of the latest attempts; None: there are none."""
+    if not found:
+        return None
+    local = [timezone.localtime(one.start_at) for one in found]
+    span = local[-1] - local[0]
+    form = "%H:%M:%S" if span < timedelta(minutes=10) else "%H:%M"
+    form = "%-d %b %H:%M" if span > timedelta(days=1) else form
+    series = {
+        "succeeded": [float(one.succeeded) for one in found],
+        "failed": [float(one.failed) for one in found],
+    }
+    chart = bars([f"{moment:{form}}" for moment in local], series, "attempts")
+    return {**chart, "precision": 0, "ticks": 8}
+
+
+def consent_row(step: Any) -> dict[str, Any]:
+    """Return what the page shows of a step of the handshake."""
+    word, tone = {
+        "options": ("Asked by OPTIONS", "quiet"),
+        "challenge": ("Asked by a challenge", "quiet"),
+        "granted": ("Consented", "good"),
+        "refused": ("Refused", "bad"),
+        "withdrawn": ("Withdrawn", "bad"),
+        "lapsed": ("Lapsed", "bad"),
+    }.get(step.step, (step.step.capitalize(), "quiet"))
+    return {"step": step, "word": word, "tone": tone}
+
+
+def _latest(endpoint: Endpoint, now: datetime) -> list[Redelivery]:
+    mine = Redelivery.objects.filter(tenant=endpoint.tenant_id, endpoint=endpoint)
+    recent = mine.filter(created_at__gt=now - _RECENT)
+    return list(recent.order_by("-created_at")[:_REDELIVERIES_SHOWN])
+
+
+def redelivery_row(redelivery: Redelivery, now: datetime) -> dict[str, Any]:
+    """Return how far a redelivery has come, and when it will have caught up."""
+    total = max(redelivery.total, redelivery.done, 1)
+    is_running = redelivery.status == RedeliveryStatus.RUNNING
+    left_s = (redelivery.total - redelivery.done) / max(redelivery.rate_per_s, 1)
+    ready_at = now + timedelta(seconds=max(left_s, 0))
+    return {
+        "redelivery": redelivery,
+        "percent": 100 * redelivery.done // total if is_running else 100,
+        "is_running": is_running,
+        "ready_at": timezone.localtime(ready_at) if is_running else None,
+    }
+
+
+def _log(request: HttpRequest, endpoint: Endpoint) -> dict[str, Any]:
+    """Return the newest deliveries, of the status that the address asks for."""
+    asked = request.GET.get("status", "")
+    status = asked if asked in DeliveryStatus.values else ""
+    rows = Delivery.objects.filter(tenant=endpoint.tenant_id, endpoint=endpoint)
+    if status:
+        rows = rows.filter(status=status)
+    return {
+        "log_status": status,
+        "log_statuses": [("", "All"), *DeliveryStatus.choices],
+        "deliveries": [delivery_row(one) for one in _newest(rows)],
+    }
+
+
+def _newest(rows: Any) -> Any:
+    # By index delivery_once: an endpoint's deliveries in the order of their messages.
+    return rows.order_by("-message_id")[:_LOG_LENGTH]

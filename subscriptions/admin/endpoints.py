@@ -1,0 +1,212 @@
+"""Callback URLs: how each stands, and what can be done about it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from unfold.decorators import display
+
+from subscriptions.admin.endpoint_forms import EndpointForm
+from subscriptions.admin.endpoint_page import endpoint_page, percent
+from subscriptions.admin.rows import TONES
+from subscriptions.models import Breaker, Endpoint, EndpointStatus
+from subscriptions.queries.health import COUNT_LIMIT, Health, healths
+from subscriptions.services import endpoints
+from subscriptions.services.recovering import RECOVER_DEFAULT, recover
+from tenants.actors import actor_of
+from tenants.console.pages import Button, TenantAdmin, actor_and_tenant
+
+_STATUS_LABELS = {
+    "Active": "success",
+    "Pending": "warning",
+    "Paused": "info",
+    "Disabled": "danger",
+}
+_BREAKER_LABELS = {"Closed": "default", "Open": "danger", "Half open": "warning"}
+
+
+@admin.register(Endpoint)
+class EndpointAdmin(TenantAdmin):
+    """Callback URLs."""
+
+    add_form = EndpointForm
+    add_intro = (
+        "The platform asks the URL for its consent, then posts signed messages to it."
+    )
+    detail_template = "console/endpoint.html"
+    empty_title = "Nobody is told yet"
+    empty_text = (
+        "Register a callback URL to hear of processed callbacks and issued invoices."
+    )
+    list_display = (
+        "callback_url",
+        "state",
+        "success",
+        "p95",
+        "waiting",
+        "breaker_word",
+        "last_error",
+    )
+    list_filter = ("status", "breaker")
+    search_fields = ("url", "description")
+    ordering = ("-id",)
+
+    # --- The list ------------------------------------------------------------
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Endpoint]:
+        """Return the endpoints that were not deleted."""
+        return super().get_queryset(request).filter(deleted_at=None)
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> TemplateResponse:
+        """Show the list, with how each one stands."""
+        page = super().changelist_view(request, extra_context)
+        changes = (getattr(page, "context_data", None) or {}).get("cl")
+        if changes is not None:
+            rows = list(changes.result_list)
+            tenant = actor_of(request).tenant
+            found = healths(tenant, [row.pk for row in rows])
+            for row in rows:
+                row.health = found[row.pk]
+        return page
+
+    @display(description="Callback URL", header=True)
+    def callback_url(self, endpoint: Endpoint) -> tuple[str, str]:
+        """Return the URL, and what it is for."""
+        return endpoint.url, endpoint.description
+
+    @display(description="Status", label=_STATUS_LABELS)
+    def state(self, endpoint: Endpoint) -> str:
+        """Return the status in its colour."""
+        return EndpointStatus(endpoint.status).label
+
+    @display(description="Success")
+    def success(self, endpoint: Endpoint) -> str:
+        """Return the share of the latest attempts that succeeded."""
+        return percent(_health(endpoint).success_rate)
+
+    @display(description="p95")
+    def p95(self, endpoint: Endpoint) -> str:
+        """Return within what time nearly every answer came."""
+        found = _health(endpoint).p95_ms
+        return "–" if found is None else f"{found:,} ms"  # noqa: RUF001 (an empty cell)
+
+    @display(description="Waiting")
+    def waiting(self, endpoint: Endpoint) -> str:
+        """Return how many messages wait."""
+        count = _health(endpoint).waiting
+        return f"{count:,}{'+' if count >= COUNT_LIMIT else ''}"
+
+    @display(description="Breaker", label=_BREAKER_LABELS)
+    def breaker_word(self, endpoint: Endpoint) -> str:
+        """Return whether it is spared for failing."""
+        return Breaker(endpoint.breaker).label
+
+    @display(description="Last error")
+    def last_error(self, endpoint: Endpoint) -> str:
+        """Return what went wrong last, in words."""
+        return _health(endpoint).last_error_words or "none"
+
+    # --- One -----------------------------------------------------------------
+    def detail(self, request: HttpRequest, thing: Endpoint) -> dict[str, Any]:
+        """Return all that the endpoint's page shows."""
+        tone = TONES[EndpointStatus(thing.status)]
+        return {"tone": tone, **endpoint_page(request, thing)}
+
+    def buttons(self, request: HttpRequest, thing: Endpoint) -> Sequence[Button]:
+        """Return what the endpoint's status allows."""
+        stopped = thing.status in {EndpointStatus.PAUSED, EndpointStatus.DISABLED}
+        flow = (
+            (Button("resume", "Resume", "play_arrow", "primary"),)
+            if stopped
+            else (
+                Button("verify", "Ask for consent", "verified_user"),
+                Button("pause", "Pause", "pause"),
+            )
+        )
+        return (
+            *flow,
+            Button("test", "Send a test", "send"),
+            Button("recover", "Retry what was given up", "restart_alt"),
+            Button(
+                "rotate",
+                "New secret",
+                "key",
+                confirm="Make a new secret? The old one also signs for one more day.",
+            ),
+            Button(
+                "delete",
+                "Delete",
+                "delete",
+                "danger",
+                "Delete this callback URL? Waiting messages to it are cancelled.",
+            ),
+        )
+
+    def create(self, request: HttpRequest, data: dict[str, Any]) -> HttpResponse:
+        """Register a callback URL, and show its secret once."""
+        endpoint, secret = endpoints.create_endpoint(
+            **actor_and_tenant(request),
+            url=data["url"],
+            event_types=data["event_types"],
+            description=data["description"],
+        )
+        return self.show_once(request, endpoint, secret)
+
+    def do_verify(self, request: HttpRequest, thing: Endpoint) -> None:
+        """Ask for consent again."""
+        endpoints.request_verification(**actor_and_tenant(request), endpoint=thing)
+        messages.success(request, "The callback URL is being asked for its consent.")
+
+    def do_pause(self, request: HttpRequest, thing: Endpoint) -> None:
+        """Let messages wait."""
+        endpoints.pause_endpoint(**actor_and_tenant(request), endpoint=thing)
+
+    def do_resume(self, request: HttpRequest, thing: Endpoint) -> None:
+        """Let messages flow again."""
+        endpoints.resume_endpoint(**actor_and_tenant(request), endpoint=thing)
+
+    def do_test(self, request: HttpRequest, thing: Endpoint) -> None:
+        """Send a test."""
+        endpoints.send_test(
+            **actor_and_tenant(request), endpoint=thing, now=timezone.now()
+        )
+        messages.success(request, "A test is on its way; it appears in the log below.")
+
+    def do_recover(self, request: HttpRequest, thing: Endpoint) -> None:
+        """Send again what was given up in the last week."""
+        count = recover(
+            **actor_and_tenant(request),
+            endpoint=thing,
+            since=timezone.now() - RECOVER_DEFAULT,
+        )
+        messages.success(
+            request,
+            f"{count} deliveries of the last {RECOVER_DEFAULT.days} days are due "
+            f"again.",
+        )
+
+    def do_rotate(self, request: HttpRequest, thing: Endpoint) -> HttpResponse:
+        """Make a new secret, and show it once."""
+        secret = endpoints.rotate_secret(
+            **actor_and_tenant(request), endpoint=thing, now=timezone.now()
+        )
+        return self.show_once(request, thing, secret)
+
+    def do_delete(self, request: HttpRequest, thing: Endpoint) -> HttpResponse:
+        """Delete an endpoint."""
+        endpoints.delete_endpoint(
+            **actor_and_tenant(request), endpoint=thing, now=timezone.now()
+        )
+        messages.success(request, f"{thing.url} is deleted.")
+        return self.to_list()
+
+
+def _health(endpoint: Endpoint) -> Health:
+    """Return how a row of the list stands."""
+    found: Health = endpoint.health  # type: ignore[attr-defined]  # set by changelist_view
+    return found

@@ -1,0 +1,40 @@
+"""Messages: an event's exact bytes, and to whom they went."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from unfold.decorators import display
+
+from subscriptions.admin.deliveries import payload
+from subscriptions.admin.rows import delivery_row
+from subscriptions.models import Delivery, Message
+from tenants.console.pages import TenantAdmin
+
+#: A tenant has at most this many endpoints.
+_MOST_DELIVERIES = 500
+
+
+@admin.register(Message)
+class MessageAdmin(TenantAdmin):
+    """Messages."""
+
+    detail_template = "console/message.html"
+    empty_title = "No messages yet"
+    empty_text = "They appear here once something happens that an endpoint asked for."
+    list_display = ("created_at", "event_type", "name")
+    ordering = ("-id",)
+
+    @display(description="Id")
+    def name(self, message: Message) -> str:
+        """Return the id that subscribers see."""
+        return message.public_id
+
+    def detail(self, request: HttpRequest, thing: Message) -> dict[str, Any]:
+        """Return a message with its way to each endpoint."""
+        rows = Delivery.objects.filter(tenant=thing.tenant_id, message=thing.pk)
+        found = rows.select_related("endpoint").order_by("pk")[:_MOST_DELIVERIES]
+        return {
+            "deliveries": [delivery_row(one) for one in found],
+            "payload": payload(bytes(thing.body)),
+        }
