@@ -1,74 +1,86 @@
 """Telling endpoints: an event becomes one message and a delivery for each endpoint."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-import msgspec
-
-from subscriptions.catalogue import CATALOGUE, patterns_for
+from subscriptions.catalogue import CATALOGUE
+from subscriptions.events import Event, devices_of
+from subscriptions.models import Lane
+from subscriptions.rendering import Bodies, Place
+from subscriptions.services.audience import Audience, Listener
+from subscriptions.services.ordering import Places, Turn, take_places
 from tenants.database import Cursor
-from tenants.identifiers import new_id, public_id
+from tenants.identifiers import new_id
+
+__all__ = ["Event", "EventTypeUncatalogued", "publish"]
 
 
 class EventTypeUncatalogued(LookupError):
     """The platform published an event whose type is not in the catalogue."""
 
 
-@dataclass(frozen=True)
-class Event:
-    """
-    Something that happened in a tenant.
+@dataclass(slots=True)
+class _Telling:
+    """An event that somebody hears of."""
 
-    `endpoint_id`: this endpoint alone is told, whether it asked for the type or not.
-    `but_endpoint_id`: this endpoint is not told, although it asked for the type.
-    """
+    event: Event
+    message_id: UUID
+    devices: list[str]
+    #: Each with the id of its delivery.
+    listeners: list[tuple[Listener, UUID]]
+    bodies: Bodies = field(init=False)
 
-    tenant_id: int
-    tenant_slug: str
-    event_type: str
-    data: dict[str, Any]
-    occurred_at: datetime
-    endpoint_id: UUID | None = None
-    but_endpoint_id: UUID | None = None
+    def __post_init__(self) -> None:
+        self.bodies = Bodies(self.message_id, self.event)
 
+    def turns(self) -> Iterable[Turn]:
+        """Return the lanes that it queues in."""
+        for listener, delivery_id in self.listeners:
+            if listener.is_ordered:
+                for device in self.devices:
+                    yield Turn(
+                        self.event.tenant_id,
+                        listener.endpoint_id,
+                        device,
+                        delivery_id,
+                        self.message_id,
+                    )
 
-@dataclass(frozen=True)
-class _Listener:
-    endpoint_id: UUID
-    event_types: frozenset[str]
+    def message(self) -> tuple[Any, ...]:
+        """Return the message's row."""
+        event = self.event
+        return (
+            event.tenant_id,
+            self.message_id,
+            event.event_type,
+            event.receipt_id,
+            self.bodies.common,
+        )
 
-    def wants(self, event: Event) -> bool:
-        if event.endpoint_id is not None:
-            return event.endpoint_id == self.endpoint_id
-        if event.but_endpoint_id == self.endpoint_id:
-            return False
-        return not self.event_types.isdisjoint(patterns_for(event.event_type))
-
-
-@dataclass
-class _Rows:
-    """The new rows, column by column, as `unnest` takes them."""
-
-    messages: list[tuple[int, UUID, str, bytes]] = field(default_factory=list)
-    deliveries: list[tuple[int, UUID, UUID, UUID, str]] = field(default_factory=list)
-
-    def add(self, event: Event, listeners: Iterable[_Listener]) -> None:
-        message_id = new_id()
-        body = message_body(message_id, event)
-        self.messages.append((event.tenant_id, message_id, event.event_type, body))
-        self.deliveries.extend(
-            (
+    def deliveries(self, places: Places) -> Iterable[tuple[Any, ...]]:
+        """Return the deliveries' rows."""
+        event = self.event
+        urgent = CATALOGUE[event.event_type].urgent
+        lane = int(Lane.URGENT if urgent else Lane.FRESH)
+        for listener, delivery_id in self.listeners:
+            mine: Sequence[Place] = places.by_delivery.get(delivery_id, ())
+            yield (
                 event.tenant_id,
-                new_id(),
-                message_id,
+                delivery_id,
+                self.message_id,
                 listener.endpoint_id,
                 event.event_type,
+                lane,
+                bool(mine),
+                delivery_id in places.waiting,
+                self.bodies.own(
+                    is_thin=listener.is_thin,
+                    api_version=listener.api_version,
+                    places=mine,
+                ),
             )
-            for listener in listeners
-        )
 
 
 def publish(cursor: Cursor, events: Sequence[Event]) -> int:
@@ -80,29 +92,29 @@ def publish(cursor: Cursor, events: Sequence[Event]) -> int:
     Raises: EventTypeUncatalogued.
     """
     _check_types(events)
-    listeners = _listeners(cursor, {event.tenant_id for event in events})
-    rows = _Rows()
-    for event in events:
-        wanting = [
-            one for one in listeners.get(event.tenant_id, ()) if one.wants(event)
-        ]
-        if wanting:
-            rows.add(event, wanting)
-    if rows.messages:
-        _insert(cursor, rows)
-    return len(rows.deliveries)
+    audience = Audience(cursor, (event.tenant_id for event in events))
+    told = [one for event in events if (one := _telling(audience, event))]
+    if not told:
+        return 0
+    turns = [turn for one in told for turn in one.turns()]
+    places = take_places(cursor, turns) if turns else Places({}, set())
+    _insert_messages(cursor, [one.message() for one in told])
+    _insert_devices(cursor, told)
+    return _insert_deliveries(
+        cursor, [row for one in told for row in one.deliveries(places)]
+    )
 
 
-def message_body(message_id: UUID, event: Event) -> bytes:
-    """Return the bytes that are stored, signed and sent."""
-    return msgspec.json.encode(
-        {
-            "id": public_id("msg", message_id),
-            "type": event.event_type,
-            "timestamp": event.occurred_at.astimezone(UTC),
-            "tenant": event.tenant_slug,
-            "data": event.data,
-        }
+def _telling(audience: Audience, event: Event) -> _Telling | None:
+    hearing = audience.hearing(event)
+    if not hearing:
+        return None
+    subjects: Collection[Any] = event.subjects()
+    passing = audience.passing(event, hearing, subjects)
+    if not passing:
+        return None
+    return _Telling(
+        event, new_id(), devices_of(subjects), [(one, new_id()) for one in passing]
     )
 
 
@@ -112,37 +124,46 @@ def _check_types(events: Sequence[Event]) -> None:
         raise EventTypeUncatalogued(", ".join(sorted(unknown)))
 
 
-def _listeners(cursor: Cursor, tenant_ids: set[int]) -> dict[int, list[_Listener]]:
-    found: dict[int, list[_Listener]] = {}
-    if not tenant_ids:
-        return found
-    # Served by endpoint_of_tenant. A tenant has tens of endpoints, not thousands
-    # (ENDPOINT_LIMIT), so the patterns are matched here.
-    cursor.execute(
-        """SELECT tenant_id, id, event_types FROM subscriptions_endpoint
-        WHERE tenant_id = ANY(%s::bigint[]) AND deleted_at IS NULL""",
-        [list(tenant_ids)],
-    )
-    for tenant_id, endpoint_id, event_types in cursor.fetchall():
-        listener = _Listener(endpoint_id, frozenset(event_types))
-        found.setdefault(tenant_id, []).append(listener)
-    return found
+# One statement for all messages, one for all deliveries, whatever their number.
 
 
-def _insert(cursor: Cursor, rows: _Rows) -> None:
-    # One statement for all messages, one for all deliveries, whatever their number.
+def _insert_messages(cursor: Cursor, rows: Sequence[tuple[Any, ...]]) -> None:
     cursor.execute(
-        """INSERT INTO subscriptions_message (tenant_id, id, event_type, body)
-        SELECT * FROM unnest(%s::bigint[], %s::uuid[], %s::text[], %s::bytea[])""",
-        _columns(rows.messages),
-    )
-    cursor.execute(
-        """INSERT INTO subscriptions_delivery
-            (tenant_id, id, message_id, endpoint_id, event_type)
+        """INSERT INTO subscriptions_message
+            (tenant_id, id, event_type, receipt_id, body)
         SELECT * FROM unnest(
-            %s::bigint[], %s::uuid[], %s::uuid[], %s::uuid[], %s::text[])""",
-        _columns(rows.deliveries),
+            %s::bigint[], %s::uuid[], %s::text[], %s::uuid[], %s::bytea[])""",
+        _columns(rows),
     )
+
+
+def _insert_devices(cursor: Cursor, told: Iterable[_Telling]) -> None:
+    rows = [
+        (one.event.tenant_id, device, one.message_id)
+        for one in told
+        for device in one.devices
+    ]
+    if rows:
+        cursor.execute(
+            """INSERT INTO subscriptions_messagedevice (tenant_id, device, message_id)
+            SELECT * FROM unnest(%s::bigint[], %s::text[], %s::uuid[])""",
+            _columns(rows),
+        )
+
+
+def _insert_deliveries(cursor: Cursor, rows: Sequence[tuple[Any, ...]]) -> int:
+    cursor.execute(
+        """INSERT INTO subscriptions_delivery (tenant_id, id, message_id, endpoint_id,
+            event_type, lane, is_ordered, next_attempt_at, body)
+        SELECT tenant_id, id, message_id, endpoint_id, event_type, lane, is_ordered,
+            CASE WHEN NOT waits THEN now() END, body
+        FROM unnest(%s::bigint[], %s::uuid[], %s::uuid[], %s::uuid[], %s::text[],
+            %s::bigint[], %s::bool[], %s::bool[], %s::bytea[])
+            AS k (tenant_id, id, message_id, endpoint_id, event_type, lane, is_ordered,
+                waits, body)""",
+        _columns(rows),
+    )
+    return len(rows)
 
 
 def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:

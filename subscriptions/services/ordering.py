@@ -1,0 +1,225 @@
+"""
+Order by device: an ordered endpoint's next message waits for the one before.
+
+Each message about a device takes a place in that device's lane, under the lane's
+locked row; a delivery that has ended gives its places up, and those that are first now
+become due. Whoever takes places locks lanes in their order; whoever gives them up first
+locks the endpoint's turn, then lanes in their order: nobody waits in a circle, and no
+two of them look past each other.
+Source: docs/explanation/delivery.md
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from subscriptions.rendering import Place
+from tenants.database import Cursor
+
+#: tenant, endpoint, device.
+_Lane = tuple[int, UUID, str]
+
+#: Deliveries that one sweep puts right.
+MOST_AT_ONCE = 1_000
+
+
+class Turn(NamedTuple):
+    """A delivery that is to come after all others about the device."""
+
+    tenant_id: int
+    endpoint_id: UUID
+    device: str
+    delivery_id: UUID
+    message_id: UUID
+
+    @property
+    def lane(self) -> _Lane:
+        """Where it queues."""
+        return self.tenant_id, self.endpoint_id, self.device
+
+
+class Places(NamedTuple):
+    """The places of a publication's deliveries."""
+
+    by_delivery: dict[UUID, list[Place]]
+    #: Those that wait for an earlier one.
+    waiting: set[UUID]
+
+
+#: The row's lock is what publishers and recorders of a lane meet at. It remembers the
+#: message before, for `excluded` knows only the new one.
+_ADVANCE = """
+INSERT INTO subscriptions_devicelane AS l
+    (tenant_id, endpoint_id, device, sequence, message_id)
+SELECT * FROM unnest(%s::bigint[], %s::uuid[], %s::text[], %s::bigint[], %s::uuid[])
+    AS k (tenant_id, endpoint_id, device, messages, message_id)
+ORDER BY tenant_id, endpoint_id, device COLLATE "C"
+ON CONFLICT (tenant_id, endpoint_id, device) DO UPDATE
+SET sequence = l.sequence + excluded.sequence, previous_id = l.message_id,
+    message_id = excluded.message_id
+RETURNING tenant_id, endpoint_id, device, sequence, previous_id
+"""
+
+#: A statement of its own: it sees what was committed while `_ADVANCE` waited.
+_OCCUPIED = """
+SELECT k.tenant_id, k.endpoint_id, k.device
+FROM unnest(%s::bigint[], %s::uuid[], %s::text[]) AS k (tenant_id, endpoint_id, device)
+WHERE EXISTS (
+    SELECT FROM subscriptions_laneplace p
+    WHERE p.tenant_id = k.tenant_id AND p.endpoint_id = k.endpoint_id
+        AND p.device = k.device COLLATE "C")
+"""
+
+_TAKE = """
+INSERT INTO subscriptions_laneplace
+    (tenant_id, endpoint_id, device, sequence, delivery_id)
+SELECT * FROM unnest(%s::bigint[], %s::uuid[], %s::text[], %s::bigint[], %s::uuid[])
+"""
+
+#: One at a time gives up places of an endpoint: a delivery with places in two lanes
+#: would else be passed over by both who free one of them.
+_TAKE_TURN = """
+SELECT pg_advisory_xact_lock(hashtextextended('ordering:' || endpoint_id, 0))
+FROM (SELECT DISTINCT p.endpoint_id
+    FROM unnest(%(tenants)s::bigint[], %(ids)s::uuid[]) AS k (tenant_id, id)
+    JOIN subscriptions_laneplace p
+        ON p.tenant_id = k.tenant_id AND p.delivery_id = k.id
+    ORDER BY p.endpoint_id) AS theirs
+"""
+
+_LOCK_LANES = """
+SELECT FROM subscriptions_devicelane l
+JOIN (SELECT DISTINCT p.tenant_id, p.endpoint_id, p.device
+    FROM unnest(%(tenants)s::bigint[], %(ids)s::uuid[]) AS k (tenant_id, id)
+    JOIN subscriptions_laneplace p
+        ON p.tenant_id = k.tenant_id AND p.delivery_id = k.id) AS theirs
+    USING (tenant_id, endpoint_id, device)
+ORDER BY l.tenant_id, l.endpoint_id, l.device FOR UPDATE OF l
+"""
+
+_GIVE_UP = """
+WITH gone AS (
+    DELETE FROM subscriptions_laneplace p
+    USING unnest(%(tenants)s::bigint[], %(ids)s::uuid[]) AS k (tenant_id, id)
+    WHERE p.tenant_id = k.tenant_id AND p.delivery_id = k.id
+    RETURNING p.tenant_id, p.endpoint_id, p.device
+)
+SELECT DISTINCT tenant_id, endpoint_id, device FROM gone
+"""
+
+_IS_FREE = """
+    d.status = 'pending' AND d.next_attempt_at IS NULL AND NOT EXISTS (
+        SELECT FROM subscriptions_laneplace mine
+        JOIN subscriptions_laneplace earlier USING (tenant_id, endpoint_id, device)
+        WHERE mine.tenant_id = d.tenant_id AND mine.delivery_id = d.id
+            AND earlier.sequence < mine.sequence)
+"""
+
+#: Whoever holds a delivery meanwhile is ending it, and gives its places up in turn;
+#: waiting for it could be a circle. The sweep finds it if that never comes.
+_RELEASE = f"""
+WITH head AS (
+    SELECT DISTINCT first.tenant_id, first.delivery_id
+    FROM unnest(%s::bigint[], %s::uuid[], %s::text[])
+        AS k (tenant_id, endpoint_id, device)
+    CROSS JOIN LATERAL (
+        SELECT p.tenant_id, p.delivery_id FROM subscriptions_laneplace p
+        WHERE p.tenant_id = k.tenant_id AND p.endpoint_id = k.endpoint_id
+            AND p.device = k.device COLLATE "C"
+        ORDER BY p.sequence LIMIT 1) AS first
+), free AS (
+    SELECT d.tenant_id, d.id FROM head h
+    JOIN subscriptions_delivery d ON d.tenant_id = h.tenant_id AND d.id = h.delivery_id
+    WHERE {_IS_FREE}
+    ORDER BY d.id FOR UPDATE OF d SKIP LOCKED
+)
+UPDATE subscriptions_delivery d SET next_attempt_at = now()
+FROM free WHERE d.tenant_id = free.tenant_id AND d.id = free.id
+"""  # noqa: S608
+
+#: The first of each lane: those that have ended, and those that nothing holds back.
+_STUCK = f"""
+SELECT p.tenant_id, p.delivery_id, p.endpoint_id, p.device,
+    d.status IS DISTINCT FROM 'pending'
+FROM (SELECT DISTINCT ON (tenant_id, endpoint_id, device) *
+    FROM subscriptions_laneplace
+    ORDER BY tenant_id, endpoint_id, device, sequence) AS p
+LEFT JOIN subscriptions_delivery d
+    ON d.tenant_id = p.tenant_id AND d.id = p.delivery_id
+WHERE d.status IS DISTINCT FROM 'pending' OR ({_IS_FREE})
+LIMIT %s
+"""  # noqa: S608
+
+
+def take_places(cursor: Cursor, turns: Sequence[Turn]) -> Places:
+    """Give each turn the next place of its lane, in the transaction that is open."""
+    lanes: dict[_Lane, list[Turn]] = {}
+    for turn in turns:
+        lanes.setdefault(turn.lane, []).append(turn)
+    newest = [(*lane, len(mine), mine[-1].message_id) for lane, mine in lanes.items()]
+    cursor.execute(_ADVANCE, _columns(newest))
+    advanced = cursor.fetchall()
+    cursor.execute(_OCCUPIED, _columns(list(lanes)))
+    occupied = {tuple(row) for row in cursor.fetchall()}
+    places = Places({}, set())
+    rows: list[tuple[Any, ...]] = []
+    for *key, last, before in advanced:
+        lane: _Lane = (key[0], key[1], key[2])
+        is_waiting, previous = lane in occupied, before
+        first = last - len(lanes[lane]) + 1
+        for sequence, turn in enumerate(lanes[lane], start=first):
+            place = Place(turn.device, sequence, previous)
+            places.by_delivery.setdefault(turn.delivery_id, []).append(place)
+            rows.append((*lane, sequence, turn.delivery_id))
+            if is_waiting:
+                places.waiting.add(turn.delivery_id)
+            is_waiting, previous = True, turn.message_id
+    cursor.execute(_TAKE, _columns(rows))
+    for mine in places.by_delivery.values():
+        mine.sort()
+    return places
+
+
+def release(cursor: Cursor, ended: Sequence[tuple[int, UUID]]) -> int:
+    """
+    Give up the places of deliveries that have ended; return how many are due by that.
+
+    Deliveries without places cost a look-up. The caller has written already, in the
+    same transaction, that they are not pending.
+    """
+    if not ended:
+        return 0
+    theirs = {
+        "tenants": [tenant_id for tenant_id, _ in ended],
+        "ids": [delivery_id for _, delivery_id in ended],
+    }
+    cursor.execute(_TAKE_TURN, theirs)
+    if not cursor.fetchall():
+        return 0
+    cursor.execute(_LOCK_LANES, theirs)
+    cursor.execute(_GIVE_UP, theirs)
+    return _free(cursor, [tuple(row) for row in cursor.fetchall()])
+
+
+def release_stuck(cursor: Cursor) -> int:
+    """
+    Put right what a crash or a mistake left behind; return the deliveries made due.
+
+    As the pipeline, in a transaction of its own.
+    """
+    cursor.execute(_STUCK, [MOST_AT_ONCE])
+    found = cursor.fetchall()
+    ended = [(row[0], row[1]) for row in found if row[4]]
+    freed = release(cursor, ended)
+    return freed + _free(cursor, [(row[0], row[2], row[3]) for row in found])
+
+
+def _free(cursor: Cursor, lanes: Sequence[tuple[Any, ...]]) -> int:
+    if not lanes:
+        return 0
+    cursor.execute(_RELEASE, _columns(lanes))
+    return cursor.rowcount
+
+
+def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]
