@@ -24,6 +24,7 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
     path("api/v1/", include(api)),
+    path("portal/", include("subscriptions.portal.urls")),
     path(".well-known/gridhook/<slug:tenant>/keys.json", well_known.keys),
 ]
 

@@ -13,6 +13,8 @@ from tenants.models import Tenant
 from tenants.queries import Identity, identity_of_key, identity_of_user
 
 API_PREFIX = "/api/"
+#: Pages that a link opens, for whoever holds it: a session counts for nothing there.
+PORTAL_PREFIX = "/portal/"
 _SERVER_ERROR = 500
 
 
@@ -62,6 +64,8 @@ def _identify(request: HttpRequest) -> Identity | None:
     if request.path_info.startswith(API_PREFIX):
         kind, _, token = request.headers.get("Authorization", "").partition(" ")
         return identity_of_key(token.strip()) if kind.lower() == "bearer" else None
+    if request.path_info.startswith(PORTAL_PREFIX):
+        return None
     user = request.user
     if not user.is_authenticated:
         return None

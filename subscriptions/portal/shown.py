@@ -1,0 +1,75 @@
+"""What a visitor sees: without secrets, and without the tenant's own people."""
+
+from dataclasses import replace
+from typing import Any
+
+from subscriptions.models import Delivery, DeliveryStatus, EndpointStatus
+from subscriptions.outcomes import outcome_words
+from subscriptions.portal.access import Visit
+from subscriptions.queries.timeline import Step, attempts_shown, story, timeline
+
+_BODY_SHOWN_BYTES = 16 * 1024
+_STANDING = {
+    DeliveryStatus.PENDING: ("Waiting", "warn"),
+    DeliveryStatus.DELIVERED: ("Delivered", "good"),
+    DeliveryStatus.DEAD: ("Given up", "bad"),
+    DeliveryStatus.CANCELLED: ("Cancelled", "quiet"),
+}
+_RETRYABLE = {DeliveryStatus.PENDING, DeliveryStatus.DELIVERED, DeliveryStatus.DEAD}
+
+
+def row_shown(visit: Visit, delivery: Delivery) -> dict[str, Any]:
+    """Return a line of the list."""
+    words, tone = _standing(delivery)
+    return {
+        "delivery": delivery,
+        "message": f"msg_{delivery.message_id.hex}",
+        "href": f"{visit.home}deliveries/{delivery.public_id}/",
+        "words": words,
+        "tone": tone,
+        "outcome": outcome_words(delivery.last_status_code, delivery.last_error),
+    }
+
+
+def _standing(delivery: Delivery) -> tuple[str, str]:
+    if delivery.status == DeliveryStatus.PENDING and delivery.last_error:
+        return "Retrying", "bad"
+    return _STANDING[DeliveryStatus(delivery.status)]
+
+
+def delivery_shown(visit: Visit, delivery: Delivery) -> dict[str, Any]:
+    """Return all that a visitor sees of a delivery."""
+    sent = bytes(delivery.message.body if delivery.body is None else delivery.body)
+    return {
+        "row": row_shown(visit, delivery),
+        "story": story(delivery, attempts_shown(visit.tenant, delivery)),
+        "steps": [_unnamed(step) for step in timeline(visit.tenant, delivery)],
+        "body": sent[:_BODY_SHOWN_BYTES].decode("utf-8", "replace"),
+        "is_cut": len(sent) > _BODY_SHOWN_BYTES,
+        "may_retry": delivery.status in _RETRYABLE
+        and delivery.endpoint.status != EndpointStatus.DISABLED,
+        "is_moving": delivery.status == DeliveryStatus.PENDING
+        and delivery.endpoint.status == EndpointStatus.ACTIVE,
+    }
+
+
+def _unnamed(step: Step) -> Step:
+    """Leave out which of the tenant's people did it."""
+    if step.kind != "deed":
+        return step
+    return replace(step, title=step.title.partition(" by ")[0], detail="")
+
+
+def percent(share: float | None) -> str:
+    """Return a share in words; all is said only when it is all."""
+    if share is None:
+        return ""
+    return "all" if share == 1 else f"{min(share * 100, 99.9):.1f} %"
+
+
+def long_time(seconds: float) -> str:
+    """Return a time as a person would say it."""
+    for unit, name in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if seconds >= 2 * unit:
+            return f"{round(seconds / unit)} {name}s"
+    return f"{round(seconds)} seconds"
