@@ -23,6 +23,8 @@ from tenants.models import ApiKey, AuditEntry, Membership
 
 #: Of what waits for a person, every page counts this many at most.
 _MOST_COUNTED = 1_000
+#: Pages under a list that have an entry of their own.
+_APART = ("reports/", "event-types/", "undelivered/")
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ _GROUPS: tuple[tuple[str, Sequence[_Entry]], ...] = (
             _Entry("Messages", "mail", Message),
             _Entry("Sent again", "restart_alt", Redelivery),
             _Entry("Device groups", "category", DeviceGroup),
+            _Entry("Event types", "menu_book", Message, "event_types"),
         ),
     ),
     (
@@ -113,7 +116,9 @@ def _open_rejections(request: HttpRequest) -> str:
 
 def _is_active(request: HttpRequest, link: str, entry: _Entry) -> bool:
     """Tell whether it is open; reports live under invoices, and are not they."""
-    if entry.page == "changelist" and request.path.startswith(link + "reports/"):
+    if entry.page == "changelist" and request.path.startswith(
+        tuple(link + page for page in _APART)
+    ):
         return False
     return request.path.startswith(link)
 

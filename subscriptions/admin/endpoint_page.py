@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.timesince import timesince
@@ -35,6 +36,8 @@ from tenants.actors import actor_of
 from tenants.console.charts import bars
 
 _LOG_LENGTH = 25
+#: Of how many of the newest deliveries some of one status are looked for.
+_LOOKED_AT = 10_000
 _STEPS_SHOWN = 6
 _REDELIVERIES_SHOWN = 5
 _GOOD_RATE, _FAIR_RATE = 0.99, 0.9
@@ -188,15 +191,22 @@ def _log(request: HttpRequest, endpoint: Endpoint) -> dict[str, Any]:
     asked = request.GET.get("status", "")
     status = asked if asked in DeliveryStatus.values else ""
     rows = Delivery.objects.filter(tenant=endpoint.tenant_id, endpoint=endpoint)
-    if status:
-        rows = rows.filter(status=status)
     return {
         "log_status": status,
         "log_statuses": [("", "All"), *DeliveryStatus.choices],
-        "deliveries": [delivery_row(one) for one in _newest(rows)],
+        "deliveries": [delivery_row(one) for one in _newest(rows, status)],
     }
 
 
-def _newest(rows: Any) -> Any:
-    # By index delivery_once: an endpoint's deliveries in the order of their messages.
-    return rows.order_by("-message_id")[:_LOG_LENGTH]
+def _newest(rows: QuerySet[Delivery], status: str) -> QuerySet[Delivery]:
+    """Return the newest of a status; each is a range of an index, or of a bound."""
+    if status == DeliveryStatus.DEAD:
+        found = rows.filter(status=status).order_by("-finished_at")
+    elif status == DeliveryStatus.PENDING:
+        found = rows.filter(status=status).order_by("lane", "next_attempt_at")
+    elif status:
+        latest = rows.order_by("-message_id").values("pk")[:_LOOKED_AT]
+        found = rows.filter(pk__in=latest, status=status).order_by("-message_id")
+    else:
+        found = rows.order_by("-message_id")
+    return found[:_LOG_LENGTH]

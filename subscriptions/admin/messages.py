@@ -1,12 +1,14 @@
 """Messages: an event's exact bytes, and to whom they went."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.contrib import admin
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from unfold.decorators import display
 
 from subscriptions.admin.deliveries import payload
+from subscriptions.admin.event_types import event_types_page
 from subscriptions.admin.rows import delivery_row
 from subscriptions.models import Delivery, Message
 from tenants.console.pages import TenantAdmin
@@ -38,3 +40,11 @@ class MessageAdmin(TenantAdmin):
             "deliveries": [delivery_row(one) for one in found],
             "payload": payload(bytes(thing.body)),
         }
+
+    def more_pages(self) -> Sequence[tuple[str, str, Callable[..., HttpResponse]]]:
+        """Return the catalogue of event types."""
+        return (("event-types/", "event_types", self.event_types_view),)
+
+    def event_types_view(self, request: HttpRequest) -> HttpResponse:
+        """Show every type of event."""
+        return event_types_page(self, request)

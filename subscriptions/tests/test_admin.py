@@ -7,9 +7,10 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from subscriptions.catalogue import CATALOGUE
 from subscriptions.models import Delivery, DeliveryStatus, Endpoint, EndpointStatus
 from tenants.database import acting_for
-from tenants.models import Tenant
+from tenants.models import Role, Tenant
 from tests.visitors import visitor
 
 URL = "http://127.0.0.1:9/hook"
@@ -92,3 +93,42 @@ def test_a_cancelled_delivery_is_not_sent_again(
         Delivery.objects.filter(tenant=tenant).update(status=DeliveryStatus.CANCELLED)
         delivery = Delivery.objects.get(tenant=tenant)
     assert "cannot be done" in press(browser, delivery, "retry")
+
+
+def test_the_catalogue_shows_every_type_with_its_schema_and_an_example(
+    browser: Client, tenant: Tenant
+) -> None:
+    register(browser, event_types=["reading.corrected"])
+    address = reverse("admin:subscriptions_message_event_types")
+    shown = browser.get(address).content.decode()
+    for name in CATALOGUE:
+        assert f'id="{name}"' in shown
+    assert "1 endpoint hears of it" in shown
+    assert "2020-12" in shown
+    assert visitor(tenant, Role.CLERK).get(address).status_code == 403
+
+
+def test_the_list_says_how_each_endpoint_stands(
+    browser: Client, tenant: Tenant
+) -> None:
+    register(browser)
+    press(browser, the_endpoint(tenant), "test")
+    listed = browser.get(reverse("admin:subscriptions_endpoint_changelist"))
+    (row,) = listed.context_data["cl"].result_list  # type: ignore[attr-defined]
+    assert (row.health.waiting, row.health.attempts) == (1, 0)
+
+
+def test_the_log_shows_one_status_alone(browser: Client, tenant: Tenant) -> None:
+    register(browser)
+    endpoint = the_endpoint(tenant)
+    press(browser, endpoint, "test")
+    address = reverse("admin:subscriptions_endpoint_change", args=[endpoint.pk])
+    for status, sees in (
+        ("", True),
+        ("pending", True),
+        ("dead", False),
+        ("cancelled", False),
+        ("nonsense", True),
+    ):
+        shown = browser.get(address, {"status": status}).content.decode()
+        assert ('data-event="endpoint.test"' in shown) is sees, status

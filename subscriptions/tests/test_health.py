@@ -1,0 +1,140 @@
+"""How an endpoint stands, from its latest attempts and its queue."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from subscriptions.models import Breaker, Endpoint, EndpointStatus, MaintenanceWindow
+from subscriptions.queries.health import health, healths, recent_attempts, slices
+from subscriptions.standing import hindrances
+from subscriptions.tests.delivering import make_endpoint, publish_to
+from tenants.database import acting_for, pipeline
+from tenants.identifiers import new_id
+from tenants.models import Tenant
+from tenants.services import NewTenant
+
+NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
+URL = "http://127.0.0.1:9/hook"
+
+
+def attempted(endpoint: Endpoint, *answers: tuple[int | None, str, int]) -> None:
+    """Write attempts, a minute apart, the last one now."""
+    with pipeline() as lane:
+        lane.cursor().executemany(
+            """INSERT INTO subscriptions_attempt (tenant_id, id, delivery_id,
+                endpoint_id, number, started_at, duration_ms, status_code, error)
+            VALUES (%s, %s, %s, %s, 1, %s, %s, %s, %s)""",
+            [
+                (
+                    endpoint.tenant_id,
+                    new_id(),
+                    new_id(),
+                    endpoint.pk,
+                    NOW - timedelta(minutes=len(answers) - 1 - number),
+                    duration_ms,
+                    status_code,
+                    error,
+                )
+                for number, (status_code, error, duration_ms) in enumerate(answers)
+            ],
+        )
+
+
+def test_health_is_of_the_latest_attempts_and_of_what_waits(tenant: Tenant) -> None:
+    endpoint, _ = make_endpoint(tenant, URL, status="paused")
+    publish_to(tenant, 3)
+    attempted(
+        endpoint,
+        (204, "", 10),
+        (500, "http_error", 30),
+        (None, "timeout", 15_000),
+        (204, "", 20),
+    )
+    with acting_for(tenant):
+        seen = health(tenant, endpoint)
+    assert (seen.attempts, seen.succeeded, seen.success_rate) == (4, 2, 0.5)
+    # What was never answered has no latency.
+    assert (seen.p50_ms, seen.p95_ms) == (20, 30)
+    assert (seen.waiting, seen.dead) == (3, 0)
+    assert seen.oldest_waiting is not None
+    assert seen.last_error_words == "No answer in time"
+    assert seen.last_error_at == NOW - timedelta(minutes=1)
+    assert seen.last_success_at == NOW
+    assert seen.since == NOW - timedelta(minutes=3)
+
+
+def test_an_endpoint_that_was_never_tried_has_no_rate(tenant: Tenant) -> None:
+    endpoint, _ = make_endpoint(tenant, URL)
+    with acting_for(tenant):
+        seen = healths(tenant, [endpoint.pk])[endpoint.pk]
+        assert recent_attempts(tenant, endpoint, NOW) == []
+    assert (seen.attempts, seen.success_rate, seen.p95_ms) == (0, None, None)
+    assert (seen.last_error_words, seen.since) == ("", None)
+
+
+def test_another_tenants_attempts_count_for_nobody(
+    tenant: Tenant, stranger: NewTenant
+) -> None:
+    endpoint, _ = make_endpoint(tenant, URL)
+    attempted(endpoint, (204, "", 10))
+    with acting_for(stranger.tenant):
+        assert health(stranger.tenant, endpoint).attempts == 0
+        assert recent_attempts(stranger.tenant, endpoint, NOW) == []
+
+
+def test_stretches_have_no_gaps_and_begin_at_round_times() -> None:
+    first = NOW - timedelta(minutes=45, seconds=7)
+    found = slices([(first, True), (first, False), (NOW, False)], NOW)
+    assert len(found) == 47
+    assert (found[0].succeeded, found[0].failed) == (1, 1)
+    assert (found[-1].succeeded, found[-1].failed) == (0, 1)
+    assert sum(one.succeeded + one.failed for one in found) == 3
+    assert all(one.start_at.second == 0 for one in found)
+    assert {b.start_at - a.start_at for a, b in pairwise(found)} == {
+        timedelta(minutes=1)
+    }
+
+
+def test_stretches_are_few_however_long_ago_the_first_was() -> None:
+    for age in (timedelta(), timedelta(hours=3), timedelta(days=400)):
+        assert 1 <= len(slices([(NOW - age, True)], NOW)) <= 49
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"status": EndpointStatus.PENDING}, "has not consented"),
+        ({"status": EndpointStatus.PAUSED}, "An admin paused it"),
+        ({"status": EndpointStatus.DISABLED}, "disabled it"),
+        (
+            {"breaker": Breaker.OPEN, "hold_until": NOW + timedelta(seconds=5)},
+            "breaker is open: it failed",
+        ),
+        ({"breaker": Breaker.OPEN, "hold_until": NOW}, "a probe is due"),
+        ({"breaker": Breaker.HALF_OPEN}, "one probe"),
+        ({"hold_until": NOW + timedelta(seconds=5)}, "It is held"),
+        ({"oauth2_error": "401 from the token URL"}, "No OAuth 2 token"),
+        ({"failing_since": NOW}, "Every attempt fails"),
+        ({"draining_since": NOW}, "being worked off"),
+    ],
+)
+def test_what_holds_an_endpoint_up_is_said(fields: dict[str, Any], words: str) -> None:
+    endpoint = Endpoint(url=URL, **{"status": EndpointStatus.ACTIVE, **fields})
+    (found,) = hindrances(endpoint, [], NOW)
+    assert words in found.words
+    assert found.advice
+
+
+def test_only_a_window_that_is_on_holds_an_endpoint_up() -> None:
+    endpoint = Endpoint(url=URL, status=EndpointStatus.ACTIVE)
+    hour = timedelta(hours=1)
+    windows = [
+        MaintenanceWindow(start_at=NOW + hour, end_at=NOW + 2 * hour, reason="later"),
+        MaintenanceWindow(start_at=NOW - hour, end_at=NOW + hour, reason="new racks"),
+        MaintenanceWindow(start_at=NOW - hour, end_at=NOW, reason="over"),
+    ]
+    (found,) = hindrances(endpoint, windows, NOW)
+    assert (found.advice, found.until) == ("new racks", NOW + hour)
+    assert hindrances(endpoint, [], NOW) == []
