@@ -28,6 +28,12 @@ app.conf.update(
         "ingest.*": {"queue": "ingest"},
         "subscriptions.*": {"queue": "deliver"},
         "billing.*": {"queue": "billing"},
+        # What may wait for a slow server, or takes its time over many rows: beside
+        # the deliveries, not among them.
+        "tenants.*": {"queue": "billing"},
+        "subscriptions.redeliver": {"queue": "billing"},
+        "subscriptions.send_manifests": {"queue": "billing"},
+        "subscriptions.maintain": {"queue": "billing"},
     },
     worker_prefetch_multiplier=1,
     worker_hijack_root_logger=False,
@@ -50,7 +56,8 @@ app.conf.update(
             ("subscriptions.ask_consent", settings.SWEEP_INTERVAL_S),
             ("billing.run_bills", settings.SWEEP_INTERVAL_S),
             ("ingest.maintain_partitions", 3600),
+            ("tenants.send_mail", 30),
         )
     },
 )
-app.autodiscover_tasks(["ingest", "subscriptions", "billing"])
+app.autodiscover_tasks(["ingest", "subscriptions", "billing", "tenants"])

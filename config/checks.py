@@ -1,6 +1,7 @@
 """System checks: what is wrong with a setting, and what to do about it."""
 
 from collections.abc import Callable, Sequence
+from email.utils import parseaddr
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 
+from tenants.smtp import SmtpUrlInvalid, parse_smtp_url
 from tenants.vault import KeysInvalid, parse_keys
 
 Check = Callable[[], list[CheckMessage]]
@@ -35,6 +37,8 @@ def check_settings(
         _check_consent_lease,
         _check_bounds,
         _check_retention,
+        _check_message_retention,
+        _check_mail,
     )
     return [message for check in checks for message in check()]
 
@@ -230,3 +234,39 @@ def _check_retention() -> list[CheckMessage]:
             )
         )
     return found
+
+
+def _check_message_retention() -> list[CheckMessage]:
+    if settings.MESSAGE_RETENTION_DAYS >= 1:
+        return []
+    return [
+        Error(
+            "GRIDHOOK_MESSAGE_RETENTION_DAYS is below 1.",
+            hint="400 keeps messages for as long as a replay may ask for them.",
+            id="gridhook.E013",
+        )
+    ]
+
+
+def _check_mail() -> list[CheckMessage]:
+    try:
+        if settings.SMTP_URL:
+            parse_smtp_url(settings.SMTP_URL)
+    except SmtpUrlInvalid as error:
+        return [
+            Error(
+                f"GRIDHOOK_SMTP_URL cannot be used: {error}",
+                hint="Use smtp://user:password@host:587?starttls=1 or smtps://….",
+                id="gridhook.E014",
+            )
+        ]
+    address = parseaddr(settings.MAIL_FROM)[1]
+    if "@" in address and settings.MAIL_FROM.isprintable():
+        return []
+    return [
+        Error(
+            "GRIDHOOK_MAIL_FROM is no address.",
+            hint="Use gridhook@example.com, or Gridhook <gridhook@example.com>.",
+            id="gridhook.E015",
+        )
+    ]

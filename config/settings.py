@@ -73,6 +73,14 @@ RESPONSE_LIMIT_BYTES = 64 * 1024
 #: The largest part of a receiver's reply that the attempt log keeps.
 RESPONSE_EXCERPT_BYTES = 2048
 
+#: How long messages, deliveries and attempts are kept.
+MESSAGE_RETENTION_DAYS = env.integer("GRIDHOOK_MESSAGE_RETENTION_DAYS", 400)
+
+# --- Mail --------------------------------------------------------------------
+#: `smtp://user:password@host:587?starttls=1` or `smtps://…`; empty: mails wait.
+SMTP_URL = env.text("GRIDHOOK_SMTP_URL")
+MAIL_FROM = env.text("GRIDHOOK_MAIL_FROM", "Gridhook <gridhook@localhost>")
+
 # --- Database ----------------------------------------------------------------
 DATABASE_URL = env.text("DATABASE_URL") or env.running_server("database_url")
 APP_ROLE = "gridhook_app"

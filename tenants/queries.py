@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from django.db import connection
 
 from tenants.database import pipeline
-from tenants.models import Role
+from tenants.models import Membership, Role
 
 
 @dataclass(frozen=True)
@@ -51,3 +51,11 @@ def identity_of_user(user_id: int, email: str) -> Identity | None:
         )
         row = cursor.fetchone()
     return Identity(row[0], Role(row[1]), email) if row else None
+
+
+def admin_addresses(tenant_id: int) -> list[str]:
+    """Return the e-mail addresses of the tenant's admins who may sign in."""
+    admins = Membership.objects.filter(
+        tenant_id=tenant_id, role=Role.ADMIN, user__is_active=True
+    )
+    return list(admins.order_by("user__email").values_list("user__email", flat=True))

@@ -16,6 +16,7 @@ from django.db import IntegrityError, connection, transaction
 
 from tenants.actors import Actor, operator
 from tenants.database import enter_tenant, pipeline
+from tenants.mail import forget_mails
 from tenants.models import ApiKey, AuditEntry, Membership, Role, Tenant, User
 from tenants.problems import Conflict, Problem
 from tenants.queries import key_digest
@@ -265,8 +266,9 @@ def revoke_api_key(*, tenant: Tenant, actor: Actor, key: ApiKey, now: datetime) 
 
 
 def forget_expired(*, now: datetime) -> int:
-    """Delete old replies to idempotency keys, and ended sessions; count the replies."""
+    """Delete what is past its time; return how many replies to idempotency keys."""
     Session.objects.filter(expire_date__lt=now).delete()
+    forget_mails(now=now)
     with pipeline() as lane:
         # A role that serves every tenant; it sees nothing of a reply but its age.
         return lane.execute(

@@ -39,6 +39,10 @@ def test_the_settings_of_this_run_are_right() -> None:
         ({"READING_RETENTION_MONTHS": -1}, "gridhook.E010"),
         ({"BODY_RETENTION_DAYS": 0}, "gridhook.E010"),
         ({"LEDGER_RETENTION_DAYS": 89}, "gridhook.W003"),
+        ({"MESSAGE_RETENTION_DAYS": 0}, "gridhook.E013"),
+        ({"SMTP_URL": "mail.example.com"}, "gridhook.E014"),
+        ({"MAIL_FROM": "Gridhook"}, "gridhook.E015"),
+        ({"MAIL_FROM": "a@b.example\nBcc: c@d.example"}, "gridhook.E015"),
     ],
 )
 def test_a_wrong_setting_is_found(settings: dict[str, Any], expected: str) -> None:
