@@ -19,7 +19,6 @@ from django.utils import timezone
 from billing.models import BillRun, BillRunStatus
 from billing.queries.runs import accounts_to_bill, invoices_of_run
 from billing.rating import Period
-from subscriptions.catalogue import patterns_for
 from subscriptions.models import Endpoint
 from subscriptions.services.publishing import Event, publish
 from tenants.actors import Actor, platform
@@ -224,7 +223,7 @@ def complete_run(claim: Claim, *, now: datetime) -> None:
             subject=run.public_id,
             detail=_outcome(run),
         )
-        announce(_completed_events(claim.tenant, run, now))
+        announce([_completed_event(claim.tenant, run, now)])
 
 
 def announce(events: list[Event]) -> None:
@@ -234,29 +233,16 @@ def announce(events: list[Event]) -> None:
             ring_after_commit("subscriptions.deliver")
 
 
-def _completed_events(tenant: Tenant, run: BillRun, now: datetime) -> list[Event]:
-    """Return the event for all who asked, and one for the run's own endpoint."""
-    told: list[UUID | None] = [None]
-    own = run.callback_endpoint_id
-    if own is not None and not _hears_of_runs(tenant, own):
-        told.append(own)
-    return [
-        Event(
-            tenant_id=tenant.pk,
-            tenant_slug=tenant.slug,
-            event_type="bill_run.completed",
-            data={"id": run.public_id, **_outcome(run)},
-            occurred_at=now,
-            endpoint_id=endpoint_id,
-        )
-        for endpoint_id in told
-    ]
-
-
-def _hears_of_runs(tenant: Tenant, endpoint_id: UUID) -> bool:
-    endpoint = Endpoint.objects.filter(tenant=tenant, pk=endpoint_id).first()
-    wanted = set(endpoint.event_types) if endpoint else set()
-    return not wanted.isdisjoint(patterns_for("bill_run.completed"))
+def _completed_event(tenant: Tenant, run: BillRun, now: datetime) -> Event:
+    """Return the event for all who asked, the run's own endpoint among them."""
+    return Event(
+        tenant_id=tenant.pk,
+        tenant_slug=tenant.slug,
+        event_type="bill_run.completed",
+        data={"id": run.public_id, **_outcome(run)},
+        occurred_at=now,
+        also_endpoint_id=run.callback_endpoint_id,
+    )
 
 
 def _outcome(run: BillRun) -> dict[str, str | int]:

@@ -166,7 +166,7 @@ def _set_aside(
     outcome = Outcome(one, failed)
     if one.progress is not None:
         outcome = sum_up(lane, one, one.progress, failed)
-    result.deliveries += settle(lane, [outcome], [], now)
+    result.deliveries += settle(lane, [outcome], None, (), now)
     _finish(lane, [one])
 
 
@@ -204,9 +204,9 @@ def _work(
     corrections = Corrections(outcomes, now)
     corrections.apply(lane, offers.insert(lane))
     mark(lane, [*_new_registers(offers, corrections), *corrections.touched])
-    told = hear(lane, offers, now)
+    heard = hear(lane, offers, now)
     done = [one for one in (conclude(lane, each) for each in outcomes) if one]
-    told += settle(lane, done, directory.new_devices, now)
+    told = settle(lane, done, directory, heard, now)
     result.add(outcomes, directory, told)
     _finish(lane, [one.claim for one in done])
 

@@ -49,6 +49,7 @@ class KnownChannel:
     #: The stored unit; empty until a reading names one.
     unit: str
     longest_s: int
+    commodity: str
 
 
 class Memory:
@@ -189,7 +190,7 @@ class Directory:
             return
         rows = self.lane.execute(
             """SELECT k.tenant_id, k.device, k.code, k.kind, c.id, c.unit, c.longest_s,
-                c.expected_interval_s IS NOT NULL
+                c.commodity, c.expected_interval_s IS NOT NULL
             FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::text[])
                 AS k (tenant_id, device_id, device, code, kind)
             JOIN ingest_channel c ON c.tenant_id = k.tenant_id
@@ -198,8 +199,8 @@ class Directory:
             _columns(wanted),
         ).fetchall()
         for row in rows:
-            self.fresh[row[0], row[1], row[2], row[3]] = KnownChannel(*row[4:7])
-            if row[7]:
+            self.fresh[row[0], row[1], row[2], row[3]] = KnownChannel(*row[4:8])
+            if row[8]:
                 self.watched.add(row[4])
 
     def _insert_channels(

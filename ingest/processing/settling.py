@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 from psycopg import Connection
 
-from ingest.models import CallbackState
-from ingest.processing.work import Claim, NewDevice, Outcome
-from ingest.receipts import LedgerRow, receipt_document
+from ingest.processing.directory import Directory
+from ingest.processing.news import events_of
+from ingest.processing.work import Outcome
+from ingest.receipts import LedgerRow
 from subscriptions.services.publishing import Event, publish
-from tenants.identifiers import public_id
 
 _SETTLE = """
 UPDATE ingest_callback c
@@ -34,19 +34,23 @@ SET code = excluded.code, detail = excluded.detail, rejected_at = excluded.rejec
 def settle(
     lane: Connection[Any],
     outcomes: Sequence[Outcome],
-    devices: Sequence[NewDevice],
+    directory: Directory | None,
+    heard: Sequence[Event],
     now: datetime,
 ) -> int:
-    """Write what became of the callbacks and tell who asked; return the deliveries."""
+    """
+    Write what became of the callbacks and tell who asked; return the deliveries.
+
+    `directory`: what the batch knows of channels; None: it knows none of them.
+    `heard`: what is told beside. All of it in one publication: it takes the places of
+    ordered endpoints once, so that workers never wait for each other in a circle.
+    """
     rows = [(outcome, outcome.ledger_row(now)) for outcome in outcomes]
     if rows:
         _write_ledger(lane, rows, now)
         _write_rejections(lane, rows)
-    events = [_outcome_event(outcome, row, now) for outcome, row in rows]
-    events += [_correction_event(*pair, now) for pair in rows if pair[0].corrections]
-    events += [_device_event(device, now) for device in devices]
     with lane.cursor() as cursor:
-        return publish(cursor, events)
+        return publish(cursor, [*events_of(rows, directory, now), *heard])
 
 
 def _write_ledger(
@@ -83,44 +87,3 @@ def _write_rejections(
     ]
     if rejected:
         lane.execute(_REJECT, [list(column) for column in zip(*rejected, strict=True)])
-
-
-def _outcome_event(outcome: Outcome, row: LedgerRow, now: datetime) -> Event:
-    is_rejected = row.state == CallbackState.REJECTED
-    return _event(
-        outcome.claim,
-        "callback.rejected" if is_rejected else "callback.processed",
-        receipt_document(row),
-        now,
-    )
-
-
-def _correction_event(outcome: Outcome, row: LedgerRow, now: datetime) -> Event:
-    data = {
-        "receipt": public_id("rcp", row.id),
-        "transaction_id": row.transaction_id,
-        "source": public_id("src", row.source_id),
-        "count": outcome.corrected,
-        "corrections": outcome.corrections,
-    }
-    return _event(outcome.claim, "reading.corrected", data, now)
-
-
-def _device_event(device: NewDevice, now: datetime) -> Event:
-    data = {
-        "device": device.name,
-        "status": device.status,
-        "source": public_id("src", device.claim.source_id),
-        "receipt": public_id("rcp", device.claim.id),
-    }
-    return _event(device.claim, "device.registered", data, now)
-
-
-def _event(claim: Claim, event_type: str, data: dict[str, Any], now: datetime) -> Event:
-    return Event(
-        tenant_id=claim.tenant_id,
-        tenant_slug=claim.tenant_slug,
-        event_type=event_type,
-        data=data,
-        occurred_at=now,
-    )

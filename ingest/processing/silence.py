@@ -15,6 +15,7 @@ from psycopg import Connection
 
 from ingest.processing.readings import Offers
 from ingest.receipts import instant
+from subscriptions.filtering import Subject
 from subscriptions.services.publishing import Event, publish
 
 #: A channel is due after its expected interval and a twentieth: so it need not be
@@ -115,16 +116,15 @@ class Swept(NamedTuple):
     deliveries: int
 
 
-def hear(lane: Connection[Any], offers: Offers, now: datetime) -> int:
+def hear(lane: Connection[Any], offers: Offers, now: datetime) -> list[Event]:
     """
-    Note which watched channels a batch heard; tell of those that were silent.
+    Note which watched channels a batch heard; return the news of those once silent.
 
     A reading without a value is no sign of life: somebody else says that it is missing.
-    Returns the deliveries.
     """
     watched = offers.directory.watched
     if not watched:
-        return 0
+        return []
     heard: dict[tuple[int, int], datetime] = {}
     for offer in offers.rows:
         if offer.channel_id in watched and offer.value is not None:
@@ -132,7 +132,7 @@ def hear(lane: Connection[Any], offers: Offers, now: datetime) -> int:
             key = (claim.tenant_id, offer.channel_id)
             heard[key] = max(heard.get(key, claim.received_at), claim.received_at)
     if not heard:
-        return 0
+        return []
     keys = sorted(heard)
     rows = lane.execute(
         _HEAR,
@@ -142,7 +142,7 @@ def hear(lane: Connection[Any], offers: Offers, now: datetime) -> int:
             "heard": [heard[key] for key in keys],
         },
     ).fetchall()
-    return _tell(lane, [_Turn(*row) for row in rows], "heard", now)
+    return _news(lane, [_Turn(*row) for row in rows], "heard", now)
 
 
 def find_silent(lane: Connection[Any], limit: int = MOST_AT_ONCE) -> Swept:
@@ -159,22 +159,22 @@ def find_silent(lane: Connection[Any], limit: int = MOST_AT_ONCE) -> Swept:
     rows = lane.execute(FIND, {"limit": limit, "awake_since": awake_since}).fetchall()
     turns = [_Turn(*row) for row in rows]
     silent = [turn for turn in turns if turn.silent_since is not None]
-    return Swept(len(turns), _tell(lane, silent, "silent", now))
+    with lane.cursor() as cursor:
+        told = publish(cursor, _news(lane, silent, "silent", now))
+    return Swept(len(turns), told)
 
 
-def _tell(
+def _news(
     lane: Connection[Any], turns: Sequence[_Turn], status: str, now: datetime
-) -> int:
+) -> list[Event]:
     if not turns:
-        return 0
+        return []
     names = _names(lane, turns)
-    events = [
+    return [
         _event(turn, status, names[turn.channel_id], now)
         for turn in turns
         if turn.channel_id in names
     ]
-    with lane.cursor() as cursor:
-        return publish(cursor, events)
 
 
 def _names(
@@ -205,4 +205,5 @@ def _event(
             "silent_since": instant(turn.silent_since) if turn.silent_since else None,
         },
         occurred_at=now,
+        subjects=lambda: (Subject(device, code, commodity),),
     )

@@ -260,7 +260,7 @@ def test_a_batch_without_a_watched_channel_asks_nothing(lane: Inlet) -> None:
     lane.settle([interval(AT)])
     offers: Any = type("Offers", (), {"directory": type("D", (), {"watched": {}})})
     nobody: Any = None
-    assert silence.hear(nobody, offers, None) == 0  # type: ignore[arg-type]  # unread
+    assert silence.hear(nobody, offers, None) == []  # type: ignore[arg-type]  # unread
 
 
 def test_the_task_tells_everyone_and_rings_for_the_deliveries(
