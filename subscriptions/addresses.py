@@ -1,14 +1,15 @@
 """
 Which addresses the platform may dial, and which URLs it takes.
 
-A name is judged where it is dialled, by the address itself, so that no second look-up
-lies between the judgement and the connection. The list is explicit: `is_global` of
-`ipaddress` lets multicast, NAT64 and 6to4 forms of private addresses through.
-Source: docs/explanation/delivery.md
+One pattern reads the URL, when it is saved and before each request; whatever its host
+resolves to is judged address by address, and one that is forbidden refuses them all.
+The list is explicit: `is_global` of `ipaddress` lets multicast, NAT64 and 6to4 forms of
+private addresses through. Source: docs/explanation/ssrf.md
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import (
     IPv4Address,
@@ -20,14 +21,23 @@ from ipaddress import (
 )
 from typing import ClassVar
 
+from django.conf import settings
+
+from subscriptions.resolving import look_up
 from tenants.problems import Problem
 
 Address = IPv4Address | IPv6Address
 
 #: No operator's exception opens these: cloud metadata, "this host", groups.
 _NEVER = (
-    "169.254.169.254/32",
-    "fd00:ec2::254/128",
+    "100.100.100.200/32",
+    "168.63.129.16/32",
+    "169.254.0.0/16",
+    "192.0.0.192/32",
+    "fd00:42::42/128",
+    "fd00:ec2::/64",
+    "fd20:ce::254/128",
+    "fe80::/10",
     "0.0.0.0/8",
     "::/128",
     "224.0.0.0/4",
@@ -84,6 +94,7 @@ _NUMERIC = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _HOST_CHARACTERS = 253
 _URL_CHARACTERS = 2048
 _HIGHEST_PORT = 65535
+_SCHEME_PORTS = {"http": 80, "https": 443}
 
 
 class UrlInvalid(Problem):
@@ -92,6 +103,22 @@ class UrlInvalid(Problem):
     code = "url_invalid"
     title = "The callback URL cannot be used"
     status: ClassVar[int] = 400
+
+
+class AddressNotAllowed(UrlInvalid):
+    """The host is at an address that may not be dialled."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a URL leads."""
+
+    scheme: str
+    #: In lower case, an IPv6 address without its brackets.
+    host: str
+    port: int
+    #: The address that the host is, or always stands for; empty: another name.
+    address: str
 
 
 @lru_cache(maxsize=32)
@@ -130,25 +157,70 @@ def _is_in(address: Address, cidrs: tuple[str, ...]) -> bool:
     return any(address in network for network in _networks(cidrs))
 
 
-def check_url(url: str, *, exceptions: Sequence[str] = ()) -> None:
+def check_url(
+    url: str,
+    *,
+    exceptions: Sequence[str] = (),
+    resolve: Callable[[str], Sequence[str]] = look_up,
+) -> None:
     """
     Refuse a callback URL that is not canonical, not safe, or not encrypted.
 
-    Names are judged when they are dialled. Plain http is for the operator's
-    exceptions alone: an address in one of them, or `localhost`.
+    A name that is not found now is taken: it is judged again before each request.
     Raises: UrlInvalid.
     """
-    scheme, host = _parse(url)
-    address = _literal(host)
-    if address is not None and not is_allowed(address, exceptions):
-        raise UrlInvalid(f"Callback URLs may not point to {address}.")
-    is_excepted = address is not None and _is_in(_unwrapped(address), tuple(exceptions))
-    if scheme == "http" and not is_excepted:
-        raise UrlInvalid("A callback URL begins with https://.")
+    target = parse(url)
+    found = [target.address] if target.address else resolve(target.host)
+    judge(target, tuple(found), exceptions)
 
 
-def _parse(url: str) -> tuple[str, str]:
-    """Return scheme and host, in lower case."""
+def judge(
+    target: Target, addresses: tuple[str, ...], exceptions: Sequence[str]
+) -> None:
+    """
+    Refuse a target one of whose addresses may not be dialled, or not in this way.
+
+    Plain http and other ports are for addresses in the operator's exceptions alone.
+    Raises: AddressNotAllowed, UrlInvalid.
+    """
+    ports = tuple(settings.CALLBACK_PORTS)
+    refusal = _refusal(target, addresses, tuple(exceptions), ports)
+    if refusal is not None:
+        kind, words = refusal
+        raise kind(words)
+
+
+@lru_cache(maxsize=4096)
+def _refusal(
+    target: Target,
+    addresses: tuple[str, ...],
+    exceptions: tuple[str, ...],
+    ports: tuple[int, ...],
+) -> tuple[type[UrlInvalid], str] | None:
+    parsed = [(address, ip_address(address)) for address in addresses]
+    forbidden = [text for text, one in parsed if not is_allowed(one, exceptions)]
+    if forbidden:
+        return AddressNotAllowed, (
+            f"Callback URLs may not point to {', '.join(forbidden)}. The operator can "
+            "open private networks (GRIDHOOK_CALLBACK_ALLOW_CIDRS)."
+        )
+    if parsed and all(_is_in(_unwrapped(one), exceptions) for _, one in parsed):
+        return None
+    if target.scheme != "https":
+        return UrlInvalid, "A callback URL begins with https://."
+    if target.port not in ports:
+        listed = ", ".join(map(str, ports))
+        return UrlInvalid, f"The port of a callback URL is one of these: {listed}."
+    return None
+
+
+@lru_cache(maxsize=4096)
+def parse(url: str) -> Target:
+    """
+    Return where the URL leads, by the one reading that there is of it.
+
+    Raises: UrlInvalid: it is not canonical.
+    """
     if len(url) > _URL_CHARACTERS:
         raise UrlInvalid(f"A callback URL has at most {_URL_CHARACTERS} characters.")
     if not url.isascii():
@@ -163,9 +235,11 @@ def _parse(url: str) -> tuple[str, str]:
     host = found["v6"] or found["host"]
     if len(host) > _HOST_CHARACTERS:
         raise UrlInvalid("The host name is too long.")
-    if found["port"] and not 0 < int(found["port"]) <= _HIGHEST_PORT:
+    scheme = found["scheme"]
+    port = int(found["port"] or _SCHEME_PORTS[scheme])
+    if not 0 < port <= _HIGHEST_PORT:
         raise UrlInvalid(f"The port is a number from 1 to {_HIGHEST_PORT}.")
-    return found["scheme"], host
+    return Target(scheme, host, port, _literal(host))
 
 
 def _reason(url: str, authority: str) -> str:
@@ -179,23 +253,22 @@ def _reason(url: str, authority: str) -> str:
     return "This is not a URL as RFC 3986 writes them: https://host/path."
 
 
-def _literal(host: str) -> Address | None:
+def _literal(host: str) -> str:
     """
-    Return the address that the host is, or always stands for; None: another name.
+    Return the address that the host is, or always stands for; empty: another name.
 
     A host that ends in a number is an address to most resolvers (`0x7f.1`, `127.1`,
     `2130706433`), so it must be one in its canonical form.
     """
     name = host.rstrip(".")
     if name == "localhost" or name.endswith(".localhost"):
-        return IPv4Address("127.0.0.1")
+        return "127.0.0.1"
     is_number = ":" in host or _NUMERIC.fullmatch(name.rsplit(".", 1)[-1])
     if not is_number:
-        return None
+        return ""
     try:
-        address = ip_address(host)
+        return str(ip_address(host))
     except ValueError as error:
         raise UrlInvalid(
             f"{host} is not an address in its usual form, such as 192.0.2.1."
         ) from error
-    return address

@@ -17,8 +17,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from django.test import override_settings
 
-from subscriptions import http
-from subscriptions.http import Driver, Outcome, Request, send_all
+from subscriptions.http import (
+    BundleMissing,
+    Driver,
+    Outcome,
+    Request,
+    authorities,
+    send_all,
+    trust,
+)
 from subscriptions.tests.receivers import Received, Reply, receiving
 
 
@@ -215,7 +222,7 @@ def test_other_protocols_are_not_spoken(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("s")
     outcome = send(f"file://{secret}")
-    assert outcome.error == "response_invalid"
+    assert outcome.error == "url_invalid"
     assert outcome.body == b""
 
 
@@ -257,9 +264,9 @@ def tls_server(folder: Path, name: str) -> Generator[str]:
 def trusting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
     """Trust the certificate of `tls_server` and no other."""
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
-    http.authorities.cache_clear()
+    authorities.cache_clear()
     yield
-    http.authorities.cache_clear()
+    authorities.cache_clear()
 
 
 def test_trusted_certificate_is_accepted(trusting: None, tmp_path: Path) -> None:
@@ -285,13 +292,13 @@ def test_missing_authorities_are_a_clear_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent")
-    monkeypatch.setattr(http, "_BUNDLES", ())
-    http.authorities.cache_clear()
+    monkeypatch.setattr(trust, "_BUNDLES", ())
+    authorities.cache_clear()
     try:
-        with pytest.raises(http.BundleMissing, match="ca-certificates"):
-            http.authorities()
+        with pytest.raises(BundleMissing, match="ca-certificates"):
+            authorities()
     finally:
-        http.authorities.cache_clear()
+        authorities.cache_clear()
 
 
 def test_requests_left_behind_are_given_up_with_the_driver() -> None:
