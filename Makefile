@@ -24,6 +24,7 @@ check: $(VENV)/dev
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m ruff check .
 	@$(RUN) -m mypy .
+	@cd clients/python && ../../$(RUN) -m mypy src
 	@$(VENV)/bin/lint-imports
 	@GRIDHOOK_SECRET_KEY=check $(RUN) -W ignore manage.py makemigrations --check --dry-run --skip-checks
 
