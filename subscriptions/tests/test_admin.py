@@ -113,8 +113,8 @@ def test_the_list_says_how_each_endpoint_stands(
 ) -> None:
     register(browser)
     press(browser, the_endpoint(tenant), "test")
-    listed = browser.get(reverse("admin:subscriptions_endpoint_changelist"))
-    (row,) = listed.context_data["cl"].result_list  # type: ignore[attr-defined]
+    listed: Any = browser.get(reverse("admin:subscriptions_endpoint_changelist"))
+    (row,) = listed.context_data["cl"].result_list
     assert (row.health.waiting, row.health.attempts) == (1, 0)
 
 

@@ -1,7 +1,8 @@
 """Forms in the console's look, whose choices are the actor's tenant's."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from django import forms
 from django.forms.widgets import Input
@@ -27,6 +28,15 @@ _LOOKS: tuple[tuple[type[forms.Widget], list[str]], ...] = (
 )
 
 
+@dataclass(frozen=True)
+class FieldGroup:
+    """Fields that belong together, under one title."""
+
+    title: str
+    names: Sequence[str]
+    intro: str = ""
+
+
 class DateInput(forms.DateInput):
     """The browser's own date picker."""
 
@@ -36,12 +46,24 @@ class DateInput(forms.DateInput):
         super().__init__(attrs, format="%Y-%m-%d")
 
 
+class MomentInput(forms.DateTimeInput):
+    """The browser's own picker of a day and a time."""
+
+    input_type = "datetime-local"
+
+    def __init__(self, attrs: dict[str, Any] | None = None) -> None:
+        super().__init__(attrs, format="%Y-%m-%dT%H:%M")
+
+
 #: Some of many, each with a box to tick; templates go by the class's own name.
 CheckboxList = UnfoldAdminCheckboxSelectMultipleWidget
 
 
 class ConsoleForm(forms.Form):
     """A form of one service call; what the service refuses is shown above it."""
+
+    #: Empty: the fields follow one another without titles.
+    field_groups: ClassVar[Sequence[FieldGroup]] = ()
 
     def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:
         self.actor = actor
@@ -52,6 +74,11 @@ class ConsoleForm(forms.Form):
 
     def fill_choices(self) -> None:
         """Set the choices that depend on the actor's tenant."""
+
+    def grouped(self) -> list[tuple[FieldGroup, list[forms.BoundField]]]:
+        """Return the groups, each with its fields."""
+        groups = self.field_groups or (FieldGroup("", tuple(self.fields)),)
+        return [(group, [self[name] for name in group.names]) for group in groups]
 
 
 def _dress(widget: forms.Widget) -> None:
