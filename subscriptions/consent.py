@@ -1,39 +1,73 @@
 """
-The consent handshakes: what is asked, and what counts as a yes.
+The consent handshakes: what is asked, and what counts as a yes, a no and neither.
 
-First CloudEvents' `OPTIONS`, then WebSub's challenge. A status alone is no consent.
+First CloudEvents' `OPTIONS`, then WebSub's challenge. A status alone is no consent; an
+answer that came and does not consent is a refusal; trouble on the way is neither.
 Source: docs/explanation/delivery.md
 """
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from urllib.parse import urlencode, urlsplit
 
 from django.conf import settings
 
 from subscriptions.http import Outcome, Request, send_all
 
-#: What WebSub's `hub.lease_seconds` says: ten days, its own recommendation.
-LEASE_S = 864_000
 _RATE_DIGITS = 9
+_GONE = 410
+#: Statuses of 400 and above that say "not now", not "no".
+_NOT_NOW = {408, 425, 429}
+_SERVER_ERRORS = 500
+_REDIRECTS = range(300, 400)
+
+
+class Verdict(StrEnum):
+    """What a receiver said."""
+
+    GRANTED = "granted"
+    #: It answered, and did not consent.
+    REFUSED = "refused"
+    #: It wants no message ever again.
+    GONE = "gone"
+    #: Nobody answered, or an error did.
+    UNANSWERED = "unanswered"
 
 
 @dataclass(frozen=True)
 class Asked:
-    """An endpoint's URL, and the topic that it is asked to consent to."""
+    """Whom to ask, about which topic, and for how much."""
 
-    url: str
+    #: The URL, with what any request to it carries: the origin, credentials.
+    request: Request
     topic: str
+    rate_per_min: int | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One request of a handshake and what came of it."""
+
+    name: str
+    status_code: int | None
+    detail: str
 
 
 @dataclass(frozen=True)
 class Answer:
     """Whether the receiver consents, to how much, and how it was told."""
 
-    has_consented: bool
+    verdict: Verdict
     rate_per_min: int | None
     detail: str
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def has_consented(self) -> bool:
+        """Whether it was a yes."""
+        return self.verdict == Verdict.GRANTED
 
 
 def origin() -> str:
@@ -41,21 +75,28 @@ def origin() -> str:
     return settings.CONSOLE_URL.partition("://")[2].partition("/")[0].partition(":")[0]
 
 
+def lease_s() -> int:
+    """Return for how long a consent holds without being renewed."""
+    return settings.CONSENT_LEASE_DAYS * 86_400
+
+
 def ask(asked: Sequence[Asked], *, origin: str) -> list[Answer]:
     """Ask all of them at once; return their answers, in their order."""
-    options = send_all([_options(one, origin) for one in asked])
+    options = send_all([_options(one) for one in asked])
     answers = [_answer_to_options(outcome, origin) for outcome in options]
-    left = [number for number, one in enumerate(answers) if not one.has_consented]
+    left = [number for number, one in enumerate(answers) if one is None]
     challenges = {number: secrets.token_urlsafe(24) for number in left}
     gets = send_all([_challenge(asked[n], challenges[n]) for n in left])
     for number, got in zip(left, gets, strict=True):
         answers[number] = _answer_to_get(options[number], got, challenges[number])
-    return answers
+    return [answer for answer in answers if answer is not None]
 
 
-def _options(asked: Asked, origin: str) -> Request:
-    headers = [f"WebHook-Request-Origin: {origin}"]
-    return Request(asked.url, method="OPTIONS", headers=headers)
+def _options(asked: Asked) -> Request:
+    headers = list(asked.request.headers)
+    if asked.rate_per_min is not None:
+        headers.append(f"WebHook-Request-Rate: {asked.rate_per_min}")
+    return replace(asked.request, method="OPTIONS", headers=headers, body=None)
 
 
 def _challenge(asked: Asked, challenge: str) -> Request:
@@ -64,20 +105,27 @@ def _challenge(asked: Asked, challenge: str) -> Request:
             "hub.mode": "subscribe",
             "hub.topic": asked.topic,
             "hub.challenge": challenge,
-            "hub.lease_seconds": LEASE_S,
+            "hub.lease_seconds": lease_s(),
         }
     )
-    joint = "&" if urlsplit(asked.url).query else "?"
-    return Request(f"{asked.url.rstrip('?')}{joint}{query}", method="GET")
+    url = asked.request.url
+    joint = "&" if urlsplit(url).query else "?"
+    url = f"{url.rstrip('?')}{joint}{query}"
+    return replace(asked.request, url=url, method="GET", body=None)
 
 
-def _answer_to_options(outcome: Outcome, origin: str) -> Answer:
+def _answer_to_options(outcome: Outcome, origin: str) -> Answer | None:
+    """Return the answer; None: it is to be asked in the other way."""
+    if _is_gone(outcome):
+        return _gone("OPTIONS", (_step("options", outcome),))
     allowed = outcome.headers.get("webhook-allowed-origin", "")
     names = {name.strip().lower() for name in allowed.split(",")}
     # The header is the consent, not the status; but an error page is nobody's word.
     if not outcome.is_success or not names & {"*", origin.lower()}:
-        return Answer(False, None, "")
-    return Answer(True, _rate(outcome.headers), "Consented by OPTIONS.")
+        return None
+    step = _step("options", outcome)
+    rate = _rate(outcome.headers)
+    return Answer(Verdict.GRANTED, rate, "Consented by OPTIONS.", (step,))
 
 
 def _rate(headers: Mapping[str, str]) -> int | None:
@@ -88,14 +136,45 @@ def _rate(headers: Mapping[str, str]) -> int | None:
 
 
 def _answer_to_get(options: Outcome, got: Outcome, challenge: str) -> Answer:
+    steps = (_step("options", options), _step("challenge", got))
     if got.is_success and got.body.strip() == challenge.encode():
-        return Answer(True, None, "Consented by echoing the challenge.")
+        detail = "Consented by echoing the challenge."
+        return Answer(Verdict.GRANTED, None, detail, steps)
+    if _is_gone(got):
+        return _gone("GET", steps)
     said, then = _words(options), _words(got)
     if got.is_success:
         then += " without the challenge"
+    is_no = _is_no(options) and _is_no(got)
     return Answer(
-        False, None, f"No consent yet: OPTIONS {said}; GET with a challenge {then}."
+        Verdict.REFUSED if is_no else Verdict.UNANSWERED,
+        None,
+        f"No consent yet: OPTIONS {said}; GET with a challenge {then}.",
+        steps,
     )
+
+
+def _gone(method: str, steps: tuple[Step, ...]) -> Answer:
+    detail = f"{method} was answered 410: the receiver wants no messages."
+    return Answer(Verdict.GONE, None, detail, steps)
+
+
+def _is_gone(outcome: Outcome) -> bool:
+    return not outcome.error and outcome.status_code == _GONE
+
+
+def _is_no(outcome: Outcome) -> bool:
+    """Tell whether somebody answered in earnest, whatever it said."""
+    status = outcome.status_code
+    if outcome.error or status is None or status >= _SERVER_ERRORS:
+        return False
+    return status not in _NOT_NOW and status not in _REDIRECTS
+
+
+def _step(name: str, outcome: Outcome) -> Step:
+    words = _words(outcome)
+    detail = f"{name.upper() if name == 'options' else 'GET'} {words}."
+    return Step(name, outcome.status_code, detail)
 
 
 def _words(outcome: Outcome) -> str:

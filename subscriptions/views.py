@@ -131,7 +131,9 @@ class EndpointViewSet(TenantRows[Endpoint]):
     def partial_update(self, request: Request, id: str) -> Response:
         """Change an endpoint; another URL must consent again."""
         changes = self.given(EndpointChangesSerializer)
-        return self._shown(endpoints.update_endpoint(**self._subject(), **changes))
+        return self._shown(
+            endpoints.update_endpoint(**self._subject(), changes=changes)
+        )
 
     def destroy(self, request: Request, id: str) -> Response:
         """Delete an endpoint; what waits for it is cancelled, its history stays."""

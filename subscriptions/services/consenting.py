@@ -5,17 +5,29 @@ The moment a claim moves `consent_due_at` to is its fencing token: whoever asks 
 meanwhile makes the late answer count for nothing.
 """
 
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 
-from subscriptions.consent import Answer, Asked, ask, origin
-from tenants.database import pipeline
-from tenants.identifiers import public_id
+from subscriptions.consent import Answer, Asked, Step, ask, lease_s, origin
+from subscriptions.leases import (
+    RENEWED_AT,
+    Decision,
+    Lease,
+    Question,
+    Standing,
+    decide,
+)
+from subscriptions.services.destinations import Destination, load, plain_request
+from tenants.database import Cursor, pipeline
+from tenants.identifiers import new_id, public_id
+from tenants.mail import mail_admins
 
 log = logging.getLogger(__name__)
 
@@ -23,83 +35,211 @@ log = logging.getLogger(__name__)
 BATCH = 50
 #: Two requests, each with its own deadline, and a margin.
 LEASE_S = 60
-#: Pauses after an answer that is no consent; then only by hand.
-SCHEDULE_S = (30, 120, 600, *[3600] * 24)
 _DETAIL_CHARACTERS = 500
 
 
 @dataclass(frozen=True)
 class _Claim:
+    """An endpoint that this worker asks, at one or both of its URLs."""
+
+    tenant_id: int
     endpoint_id: UUID
-    url: str
-    step: int
     due_at: datetime
+    rate_per_min: int | None
+    standing: Standing
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """One question of a claim, and where it goes."""
+
+    claim: _Claim
+    question: Question
+    destination: Destination
+
+    def asked(self) -> Asked:
+        """Return what is asked."""
+        base = f"{settings.CONSOLE_URL}/api/v1/endpoints"
+        return Asked(
+            plain_request(self.destination, method="OPTIONS"),
+            f"{base}/{public_id('ep', self.claim.endpoint_id)}/",
+            self.claim.rate_per_min,
+        )
 
 
 def ask_consent() -> int:
     """Ask the receivers that are due; return how many have consented."""
-    claims = _claim()
-    if not claims:
+    askings = _claim()
+    if not askings:
         return 0
-    base = f"{settings.CONSOLE_URL}/api/v1/endpoints"
-    asked = [
-        Asked(claim.url, f"{base}/{public_id('ep', claim.endpoint_id)}/")
-        for claim in claims
-    ]
-    answers = ask(asked, origin=origin())
-    _record(claims, answers)
+    answers = ask([asking.asked() for asking in askings], origin=origin())
+    told: dict[UUID, list[tuple[_Asking, Answer]]] = {}
+    for asking, answer in zip(askings, answers, strict=True):
+        told.setdefault(asking.claim.endpoint_id, []).append((asking, answer))
+    with pipeline() as lane, lane.cursor() as cursor:
+        for endpoint_id in sorted(told):
+            _record(cursor, told[endpoint_id])
     return sum(answer.has_consented for answer in answers)
 
 
-def _claim() -> list[_Claim]:
-    # By index endpoint_consent_due.
-    with pipeline() as lane:
-        rows = lane.execute(
-            """UPDATE subscriptions_endpoint e
-            SET consent_due_at = clock_timestamp() + %s * interval '1 s',
-                consent_step = e.consent_step + 1
-            FROM (SELECT id FROM subscriptions_endpoint
-                WHERE consent_due_at <= now() AND deleted_at IS NULL
-                    AND status IN ('pending', 'active')
-                ORDER BY consent_due_at LIMIT %s FOR UPDATE SKIP LOCKED) due
-            WHERE e.id = due.id
-            RETURNING e.id, e.url, e.consent_step, e.consent_due_at""",
-            [LEASE_S, BATCH],
-        ).fetchall()
-    return [_Claim(*row) for row in rows]
+def _claim() -> list[_Asking]:
+    with pipeline() as lane, lane.cursor() as cursor:
+        claims = [_read(row) for row in _claim_rows(cursor)]
+        by_id = {claim.endpoint_id: claim for claim in claims}
+        current = load(cursor, by_id.keys())
+        proposed = load(cursor, by_id.keys(), is_proposed=True)
+    return [
+        _Asking(
+            claim, question, (proposed if question == Question.MOVE else current)[key]
+        )
+        for key, claim in by_id.items()
+        for question in claim.standing.questions()
+    ]
 
 
-def _record(claims: Sequence[_Claim], answers: Sequence[Answer]) -> None:
-    with pipeline() as lane:
-        # An endpoint that has consented once stays active when it is asked again.
-        recorded = lane.execute(
-            """UPDATE subscriptions_endpoint e
-            SET status = CASE WHEN r.yes THEN 'active' ELSE e.status END,
-                status_detail = r.detail,
-                consented_at = CASE WHEN r.yes THEN now() ELSE e.consented_at END,
-                allowed_rate_per_min =
-                    CASE WHEN r.yes THEN r.rate ELSE e.allowed_rate_per_min END,
-                consent_due_at = CASE WHEN e.status = 'pending' AND NOT r.yes
-                    THEN now() + r.pause_s * interval '1 s' END
-            FROM unnest(%s::uuid[], %s::timestamptz[], %s::bool[], %s::int[],
-                %s::text[], %s::int[]) AS r(id, due_at, yes, rate, detail, pause_s)
-            WHERE e.id = r.id AND e.consent_due_at = r.due_at
-                AND e.status IN ('pending', 'active')
-            RETURNING e.id""",
-            [
-                [claim.endpoint_id for claim in claims],
-                [claim.due_at for claim in claims],
-                [answer.has_consented for answer in answers],
-                [answer.rate_per_min for answer in answers],
-                [answer.detail[:_DETAIL_CHARACTERS] for answer in answers],
-                [_pause_s(claim.step) for claim in claims],
-            ],
-        ).fetchall()
-    late = {claim.endpoint_id for claim in claims} - {row[0] for row in recorded}
-    for endpoint_id in late:
-        log.warning("Late consent of %s refused.", public_id("ep", endpoint_id))
+def _claim_rows(cursor: Cursor) -> list[Any]:
+    # By index endpoint_consent_due. One that needs a bearer token is asked once it has
+    # one, or when its lease is over.
+    cursor.execute(
+        """UPDATE subscriptions_endpoint e
+        SET consent_due_at = clock_timestamp() + %s * interval '1 s',
+            consent_step = e.consent_step + 1
+        FROM (SELECT id FROM subscriptions_endpoint
+            WHERE consent_due_at <= now() AND deleted_at IS NULL
+                AND status IN ('pending', 'active')
+                AND (oauth2_token_url = '' OR oauth2_expires_at > now()
+                    OR consent_expires_at <= now())
+            ORDER BY consent_due_at LIMIT %s FOR UPDATE SKIP LOCKED) due
+        WHERE e.id = due.id
+        RETURNING e.tenant_id, e.id, e.consent_due_at, e.max_rate_per_min,
+            e.status = 'active', e.proposed_url <> '', e.consent_step,
+            coalesce(e.consent_expires_at - %s * interval '1 s' <= now(), false),
+            coalesce(e.consent_expires_at <= now(), false)""",
+        [LEASE_S, BATCH, (1 - RENEWED_AT) * lease_s()],
+    )
+    return cursor.fetchall()
 
 
-def _pause_s(step: int) -> int | None:
-    """Return the pause after the n-th question; None: it was the last."""
-    return SCHEDULE_S[step - 1] if step <= len(SCHEDULE_S) else None
+def _read(row: Sequence[Any]) -> _Claim:
+    tenant_id, endpoint_id, due_at, rate_per_min, *standing = row
+    return _Claim(tenant_id, endpoint_id, due_at, rate_per_min, Standing(*standing))
+
+
+def _record(cursor: Cursor, told: Sequence[tuple[_Asking, Answer]]) -> None:
+    claim = told[0][0].claim
+    answers = {asking.question: answer for asking, answer in told}
+    decision = decide(claim.standing, answers)
+    row = _write(cursor, claim, decision)
+    if row is None:
+        log.warning("Late consent of %s refused.", public_id("ep", claim.endpoint_id))
+        return
+    for asking, answer in told:
+        _write_steps(cursor, claim, asking.destination.url, answer.steps)
+    if decision.step:
+        url = told[0][0].destination.url
+        last = Step(decision.step, None, decision.detail)
+        _write_steps(cursor, claim, url, [last])
+    _tell(cursor, claim, decision, row[0])
+
+
+def _write(cursor: Cursor, claim: _Claim, decision: Decision) -> Any:
+    """Return the URL that is in force now; None: it was asked anew meanwhile."""
+    # A URL that takes another's place begins with a clean record of health. What waited
+    # for a consent is worked off at a bounded rate.
+    cursor.execute(
+        """UPDATE subscriptions_endpoint e
+        SET url = CASE WHEN %(moved)s THEN e.proposed_url ELSE e.url END,
+            proposed_url = CASE WHEN %(moved)s THEN '' ELSE e.proposed_url END,
+            status = %(status)s::text, status_detail = %(detail)s,
+            consented_at = CASE %(lease)s::text WHEN 'new' THEN now()
+                WHEN 'kept' THEN e.consented_at END,
+            consent_expires_at = CASE %(lease)s::text WHEN 'new' THEN now() + l.whole
+                WHEN 'kept' THEN e.consent_expires_at END,
+            allowed_rate_per_min = CASE %(lease)s::text WHEN 'new' THEN %(rate)s::int
+                WHEN 'kept' THEN e.allowed_rate_per_min END,
+            consent_step = CASE WHEN %(anew)s THEN 0 ELSE e.consent_step END,
+            consent_due_at = least(now() + %(pause_s)s::float8 * interval '1 s',
+                CASE %(lease)s::text WHEN 'new' THEN now() + l.before_renewal
+                    WHEN 'kept' THEN e.consent_expires_at - CASE WHEN %(renewing)s
+                        THEN interval '0' ELSE l.whole - l.before_renewal END END),
+            failing_since = CASE WHEN NOT %(moved)s THEN e.failing_since END,
+            failing_warned = CASE WHEN NOT %(moved)s THEN e.failing_warned ELSE 0 END,
+            breaker = CASE WHEN NOT %(moved)s THEN e.breaker ELSE 'closed' END,
+            hold_until = CASE WHEN NOT %(moved)s THEN e.hold_until END,
+            draining_since = CASE WHEN e.status = 'pending' AND %(lease)s::text = 'new'
+                THEN now() ELSE e.draining_since END
+        FROM (SELECT %(lease_s)s * interval '1 s' AS whole,
+            %(lease_s)s * %(renewed_at)s::float8 * interval '1 s' AS before_renewal) l
+        WHERE e.id = %(id)s AND e.consent_due_at = %(due_at)s
+            AND e.status IN ('pending', 'active')
+            AND (e.proposed_url <> '' OR NOT %(moved)s)
+        RETURNING e.url""",
+        {
+            "moved": decision.is_moved,
+            "status": "active" if decision.is_active else "pending",
+            "detail": decision.detail[:_DETAIL_CHARACTERS],
+            "lease": decision.lease.value,
+            "rate": decision.rate_per_min,
+            "anew": decision.is_anew,
+            "pause_s": decision.pause_s,
+            "renewing": decision.is_renewal_asked,
+            "lease_s": lease_s(),
+            "renewed_at": RENEWED_AT,
+            "id": claim.endpoint_id,
+            "due_at": claim.due_at,
+        },
+    )
+    return cursor.fetchone()
+
+
+def _write_steps(
+    cursor: Cursor, claim: _Claim, url: str, steps: Sequence[Step]
+) -> None:
+    # By the real clock, so that the steps of one handshake stand in their order.
+    cursor.execute(
+        """INSERT INTO subscriptions_consentstep
+            (id, tenant_id, endpoint_id, url, step, status_code, detail, at)
+        SELECT r.id, %s, %s, %s, r.step, r.status_code, r.detail, clock_timestamp()
+        FROM unnest(%s::uuid[], %s::text[], %s::smallint[], %s::text[])
+            AS r(id, step, status_code, detail)""",
+        [
+            claim.tenant_id,
+            claim.endpoint_id,
+            url,
+            [new_id() for _ in steps],
+            [step.name for step in steps],
+            [step.status_code for step in steps],
+            [step.detail[:_DETAIL_CHARACTERS] for step in steps],
+        ],
+    )
+
+
+def _tell(cursor: Cursor, claim: _Claim, decision: Decision, url: str) -> None:
+    """Write down what an admin should find, and send word of a consent that ended."""
+    is_lost = claim.standing.has_consented and decision.lease == Lease.NONE
+    if not is_lost and not decision.is_moved:
+        return
+    endpoint = public_id("ep", claim.endpoint_id)
+    action = f"consent_{decision.step}" if is_lost else "url_changed"
+    detail = {"url": url, "reason": decision.detail}
+    cursor.execute(
+        """INSERT INTO tenants_auditentry
+            (id, tenant_id, actor, action, subject, detail)
+        VALUES (%s, %s, 'gridhook', %s, %s, %s::jsonb)""",
+        [
+            new_id(),
+            claim.tenant_id,
+            f"endpoint.{action}",
+            endpoint,
+            json.dumps(detail),
+        ],
+    )
+    if is_lost:
+        mail_admins(
+            cursor,
+            tenant_id=claim.tenant_id,
+            subject=f"{endpoint} no longer consents: its messages wait",
+            text=f"{decision.detail}\n\nURL: {url}\nEndpoint: "
+            f"{settings.CONSOLE_URL}/admin/subscriptions/endpoint/{claim.endpoint_id}"
+            "/change/\n\nAsk for consent there once the receiver is ready.",
+        )

@@ -9,8 +9,9 @@ import pytest
 from django.db import connection
 from django.test import override_settings
 
+from subscriptions.leases import SCHEDULE_S
 from subscriptions.models import Endpoint
-from subscriptions.services.consenting import SCHEDULE_S, ask_consent
+from subscriptions.services.consenting import ask_consent
 from subscriptions.services.endpoints import (
     create_endpoint,
     request_verification,
@@ -35,6 +36,11 @@ def reread(endpoint: Endpoint) -> Endpoint:
     with acting_for(endpoint.tenant_id):
         endpoint.refresh_from_db()
     return endpoint
+
+
+def due_in_s(endpoint: Endpoint) -> float:
+    assert endpoint.consent_due_at is not None
+    return (endpoint.consent_due_at - datetime.now(tz=UTC)).total_seconds()
 
 
 def echoing(received: Received) -> Reply:
@@ -67,7 +73,8 @@ def test_options_that_names_the_origin_is_consent(
     assert asked.headers["webhook-request-origin"] == "127.0.0.1"
     assert reread(endpoint).status == "active"
     assert endpoint.consented_at is not None
-    assert endpoint.consent_due_at is None
+    assert endpoint.consent_expires_at == endpoint.consented_at + timedelta(days=30)
+    assert endpoint.consent_due_at == endpoint.consented_at + timedelta(days=24)
     assert endpoint.allowed_rate_per_min is None
 
 
@@ -100,7 +107,7 @@ def test_echoed_challenge_is_consent(tenant: Tenant, actor: Actor) -> None:
     assert query["hub.mode"] == ["subscribe"]
     assert query["key"] == ["a b"]
     assert query["hub.topic"][0].endswith(f"/endpoints/{endpoint.public_id}/")
-    assert query["hub.lease_seconds"] == ["864000"]
+    assert query["hub.lease_seconds"] == ["2592000"]
     assert reread(endpoint).status == "active"
 
 
@@ -130,9 +137,7 @@ def test_anything_else_leaves_it_pending_and_says_why(
     assert reread(endpoint).status == "pending"
     assert words in endpoint.status_detail
     assert endpoint.consented_at is None
-    assert endpoint.consent_due_at is not None
-    in_s = (endpoint.consent_due_at - datetime.now(tz=UTC)).total_seconds()
-    assert 25 < in_s <= 30
+    assert 25 < due_in_s(endpoint) <= 30
 
 
 @override_settings(CALLBACK_ALLOW_CIDRS=["10.0.0.0/8"])
@@ -172,7 +177,7 @@ def test_active_endpoint_that_is_asked_again_in_vain_stays_active(
         ask_consent()
     assert reread(endpoint).status == "active"
     assert "500" in endpoint.status_detail
-    assert endpoint.consent_due_at is None
+    assert 25 < due_in_s(endpoint) <= 30
 
 
 def test_late_answer_does_not_consent_for_another_url(
@@ -187,7 +192,7 @@ def test_late_answer_does_not_consent_for_another_url(
                     tenant=tenant,
                     actor=actor,
                     endpoint=endpoint,
-                    url=f"{receiver.url}/elsewhere",
+                    changes={"url": f"{receiver.url}/elsewhere"},
                 )
             connection.close()
             return Reply(200, headers={"WebHook-Allowed-Origin": "*"})
@@ -213,7 +218,10 @@ def test_new_url_of_a_stopped_endpoint_is_asked_when_it_is_resumed(
                 status=stopped, consented_at=datetime.now(tz=UTC)
             )
             update_endpoint(
-                tenant=tenant, actor=actor, endpoint=endpoint, url=receiver.url
+                tenant=tenant,
+                actor=actor,
+                endpoint=endpoint,
+                changes={"url": receiver.url},
             )
         ask_consent()
         assert (reread(endpoint).status, receiver.requests) == (stopped, [])

@@ -110,7 +110,10 @@ def _move_subscriber(demo: Demo, url: str) -> None:
         )
         if endpoint.url != url:
             update_endpoint(
-                tenant=tenant, actor=operator(tenant), endpoint=endpoint, url=url
+                tenant=tenant,
+                actor=operator(tenant),
+                endpoint=endpoint,
+                changes={"url": url},
             )
 
 

@@ -1,0 +1,76 @@
+"""Ending endpoints."""
+
+from datetime import datetime
+
+from django.db import connection, transaction
+from django.db.models.functions import Now
+
+from subscriptions.models import (
+    Endpoint,
+    EndpointSecret,
+    MaintenanceWindow,
+    PortalLink,
+    Redelivery,
+    RedeliveryStatus,
+)
+from subscriptions.services.endpoints.rows import locked
+from subscriptions.services.orphans import STEP, cancel_waiting
+from tenants.actors import Actor
+from tenants.doorbell import ring_after_commit
+from tenants.models import Tenant
+from tenants.services import record_audit
+
+#: What is of no use to anybody any more, and best not kept.
+_WIPED = (
+    "sealed_headers",
+    "sealed_certificate",
+    "sealed_oauth2_secret",
+    "sealed_oauth2_token",
+)
+
+
+@transaction.atomic
+def delete_endpoint(
+    *, tenant: Tenant, actor: Actor, endpoint: Endpoint, now: datetime
+) -> None:
+    """
+    End the endpoint: its secrets go, what waits is cancelled, its history stays.
+
+    A very long queue is cancelled step by step: the first one here, the rest by the
+    workers.
+    Raises: EndpointUnknown.
+    """
+    current = locked(tenant, endpoint)
+    current.deleted_at = now
+    current.consent_due_at = current.oauth2_due_at = None
+    for name in _WIPED:
+        setattr(current, name, b"")
+    current.save(
+        update_fields=["deleted_at", "consent_due_at", "oauth2_due_at", *_WIPED]
+    )
+    _end_what_belongs_to(tenant, current, now)
+    with connection.cursor() as cursor:
+        cancelled = cancel_waiting(cursor, tenant.pk, current.pk)
+    if cancelled == STEP:
+        ring_after_commit("subscriptions.deliver")
+    record_audit(
+        actor=actor,
+        action="endpoint.deleted",
+        subject=current.public_id,
+        detail={
+            "url": current.url,
+            "cancelled": cancelled,
+            "is_all": cancelled < STEP,
+        },
+    )
+
+
+def _end_what_belongs_to(tenant: Tenant, endpoint: Endpoint, now: datetime) -> None:
+    """End its secrets, windows, portal links and redeliveries."""
+    mine = {"tenant": tenant, "endpoint": endpoint}
+    EndpointSecret.objects.filter(**mine).delete()
+    MaintenanceWindow.objects.filter(**mine, closed_at=None).update(closed_at=Now())
+    PortalLink.objects.filter(**mine, revoked_at=None).update(revoked_at=now)
+    Redelivery.objects.filter(**mine, status=RedeliveryStatus.RUNNING).update(
+        status=RedeliveryStatus.CANCELLED, finished_at=Now()
+    )

@@ -1,0 +1,80 @@
+"""
+Cancelling what waits for an endpoint that was deleted, in bounded steps.
+
+Rows that a worker is busy with are passed over, not waited for: a later step finds
+them, and nobody waits in a circle.
+"""
+
+from uuid import UUID
+
+from tenants.database import Cursor, pipeline
+
+#: Deliveries that one step cancels at most.
+STEP = 10_000
+
+_REASON = "The endpoint was deleted."
+
+# By index delivery_due; places in device lanes by index laneplace_of_delivery. All of
+# the endpoint's deliveries end, so nobody in its lanes becomes due by that.
+_CANCEL = """
+WITH waiting AS (
+    SELECT tenant_id, id FROM subscriptions_delivery
+    WHERE tenant_id = %s AND endpoint_id = %s AND status = 'pending'
+    LIMIT %s FOR UPDATE SKIP LOCKED
+), ended AS (
+    UPDATE subscriptions_delivery d
+    SET status = 'cancelled', claim_id = NULL, leased_until = NULL,
+        finished_at = now(), cancel_reason = %s
+    FROM waiting w WHERE d.tenant_id = w.tenant_id AND d.id = w.id
+    RETURNING d.tenant_id, d.id, d.is_ordered
+), freed AS (
+    DELETE FROM subscriptions_laneplace p USING ended
+    WHERE ended.is_ordered AND p.tenant_id = ended.tenant_id
+        AND p.delivery_id = ended.id
+)
+SELECT count(*) FROM ended
+"""
+
+# From each endpoint with waiting deliveries to the next by index delivery_due.
+_ORPHANED = """
+WITH RECURSIVE waiting AS (
+    (SELECT tenant_id, endpoint_id FROM subscriptions_delivery
+    WHERE status = 'pending' ORDER BY tenant_id, endpoint_id LIMIT 1)
+    UNION ALL
+    SELECT next.tenant_id, next.endpoint_id FROM waiting w CROSS JOIN LATERAL (
+        SELECT d.tenant_id, d.endpoint_id FROM subscriptions_delivery d
+        WHERE d.status = 'pending'
+            AND (d.tenant_id, d.endpoint_id) > (w.tenant_id, w.endpoint_id)
+        ORDER BY d.tenant_id, d.endpoint_id LIMIT 1) next
+)
+SELECT w.tenant_id, w.endpoint_id FROM waiting w
+JOIN subscriptions_endpoint e ON e.id = w.endpoint_id
+WHERE e.deleted_at IS NOT NULL
+"""
+
+
+def cancel_waiting(cursor: Cursor, tenant_id: int, endpoint_id: UUID) -> int:
+    """Cancel the first STEP deliveries that wait for the endpoint; return how many."""
+    cursor.execute(_CANCEL, [tenant_id, endpoint_id, STEP, _REASON])
+    return int(cursor.fetchone()[0])
+
+
+def cancel_orphans() -> int:
+    """
+    Cancel a step of what waits for each deleted endpoint; return how many there were.
+
+    It finds the rest of a very long queue, and what was published to an endpoint while
+    it was being deleted.
+    """
+    with pipeline() as lane, lane.cursor() as cursor:
+        cursor.execute("SELECT set_config('enable_hashjoin', 'off', true)")
+        cursor.execute("SELECT set_config('enable_mergejoin', 'off', true)")
+        cursor.execute(_ORPHANED)
+        orphaned = cursor.fetchall()
+    cancelled = 0
+    for tenant_id, endpoint_id in orphaned:
+        with pipeline() as lane, lane.cursor() as cursor:
+            cursor.execute("SELECT set_config('enable_hashjoin', 'off', true)")
+            cursor.execute("SELECT set_config('enable_mergejoin', 'off', true)")
+            cancelled += cancel_waiting(cursor, tenant_id, endpoint_id)
+    return cancelled
