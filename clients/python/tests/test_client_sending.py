@@ -1,0 +1,379 @@
+"""Sending callbacks, to real sockets that answer as they are told."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+
+from gridhook_client import (
+    Client,
+    Patience,
+    Reading,
+    Refused,
+    SignatureRefused,
+    TransactionConflict,
+    Undecided,
+    body_of,
+)
+from gridhook_client.sending import retry_after
+from tenants import signing
+
+SECRET = signing.new_secret()
+AT = datetime(2026, 3, 29, 1, tzinfo=UTC)
+BODY = b'{"transaction_id": "t/1",  "readings": []}\r\n'
+
+
+def reply(status: int, document: Any = None, *headers: str) -> bytes:
+    body = b"" if document is None else json.dumps(document).encode()
+    lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def accepted(transaction_id: str = "t/1", status: str = "accepted") -> bytes:
+    code = {"accepted": 202, "duplicate": 200}[status]
+    document = {"status": status, "receipt": "rcp_1", "transaction_id": transaction_id}
+    return reply(code, document)
+
+
+@dataclass
+class Scripted:
+    """A server that gives these replies, one a request; empty: it hangs up."""
+
+    replies: list[bytes | Callable[[socket.socket], None]]
+    requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    connections: int = 0
+    port: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1/callbacks/src_1"
+
+    def serve(self, door: socket.socket) -> None:
+        while self.replies:
+            try:
+                link, _ = door.accept()
+            except OSError:
+                return
+            self.connections += 1
+            with link, link.makefile("rb") as lines:
+                while self.replies and self._answer(link, lines):
+                    pass
+
+    def _answer(self, link: socket.socket, lines: Any) -> bool:
+        if not lines.readline():
+            return False
+        found = {}
+        while (line := lines.readline()) not in {b"\r\n", b""}:
+            name, _, value = line.decode("latin-1").partition(":")
+            found[name.lower()] = value.strip()
+        self.requests.append((found, lines.read(int(found["content-length"]))))
+        said = self.replies.pop(0)
+        if callable(said):
+            said(link)
+            return False
+        link.sendall(said)
+        return bool(said)
+
+
+@contextmanager
+def answering(*replies: Any) -> Generator[Scripted]:
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        server = Scripted(list(replies), port=door.getsockname()[1])
+        thread = threading.Thread(target=server.serve, args=[door], daemon=True)
+        thread.start()
+        yield server
+        door.shutdown(socket.SHUT_RDWR)
+    thread.join(5)
+
+
+@dataclass
+class Pauses:
+    """Sleeps that are noted, not slept."""
+
+    taken: list[float] = field(default_factory=list)
+
+    def patience(self, **changes: Any) -> Patience:
+        return Patience(sleep=self.taken.append, **changes)
+
+
+def client(server: Scripted, scheme: str = "hub", **options: Any) -> Client:
+    options.setdefault("patience", Pauses().patience())
+    return Client(server.url, SECRET, scheme, **options)
+
+
+def test_a_callback_is_signed_as_the_platform_verifies_it() -> None:
+    with answering(accepted(), accepted()) as server:
+        with client(server) as hub:
+            receipt = hub.send_bytes("t/1", BODY)
+        with client(server, "standard") as standard:
+            standard.send_bytes("t/1", BODY)
+    assert (receipt.status, receipt.receipt, receipt.attempts) == (
+        "accepted",
+        "rcp_1",
+        1,
+    )
+    (first, body), (second, _) = server.requests
+    assert body == BODY
+    keys = [signing.hub_key(SECRET)]
+    assert signing.verify_hub(keys, first["x-hub-signature-256"], BODY)
+    assert second["webhook-id"] == "t/1"
+    assert signing.verify_standard(
+        [signing.standard_key(SECRET)],
+        message_id=second["webhook-id"],
+        timestamp=second["webhook-timestamp"],
+        header=second["webhook-signature"],
+        body=BODY,
+        now_s=time.time(),
+    )
+
+
+def test_a_device_signs_with_its_own_key() -> None:
+    key = signing.device_key(signing.hub_key(SECRET), "WM-1")
+    with (
+        answering(accepted()) as server,
+        Client(server.url, key.hex(), device="WM-1") as device,
+    ):
+        device.send("t/1", [])
+    ((sent, body),) = server.requests
+    assert sent["x-device-id"] == "WM-1"
+    assert json.loads(body)["device"] == "WM-1"
+    assert signing.verify_hub([key], sent["x-hub-signature-256"], body)
+
+
+def test_undecided_replies_are_tried_again_with_the_same_bytes_and_id() -> None:
+    def half(link: socket.socket) -> None:
+        link.sendall(b"HTTP/1.1 202 X\r\nContent-Length: 99\r\n\r\n{}")
+
+    pauses = Pauses()
+    unclear = [
+        reply(503, {}, "Retry-After: 7"), reply(429), reply(500), reply(408),
+        reply(302, None, "Location: /other"), reply(200, {"hello": "portal"}), half,
+    ]  # fmt: skip
+    patience = pauses.patience(attempts=20, longest_pause_s=3.0)
+    with (
+        answering(*unclear, accepted(status="duplicate")) as server,
+        client(server, "standard", patience=patience) as sender,
+    ):
+        receipt = sender.send_bytes("t/1", BODY)
+    assert (receipt.status, receipt.attempts) == ("duplicate", 8)
+    assert {body for _, body in server.requests} == {BODY}
+    assert {sent["webhook-id"] for sent, _ in server.requests} == {"t/1"}
+    assert len(pauses.taken) == 7
+    assert 7 <= pauses.taken[0] <= 8
+    assert all(0 <= pause <= 3 for pause in pauses.taken[1:])
+
+
+def test_pauses_double_and_are_spread() -> None:
+    for _ in range(20):
+        pauses = Pauses()
+        with (
+            answering(*[reply(500)] * 6, accepted()) as server,
+            client(server, patience=pauses.patience(longest_pause_s=8.0)) as sender,
+        ):
+            sender.send_bytes("t/1", BODY)
+        limits = [1, 2, 4, 8, 8, 8]
+        assert all(map(float.__le__, pauses.taken, map(float, limits)))
+        if sum(pauses.taken) > 8:
+            return
+    pytest.fail("Six pauses of up to 31 s never came to 8 s.")
+
+
+def test_the_patience_ends_by_attempts_and_by_time() -> None:
+    with (
+        answering(*[reply(500, {"code": "server_error"})] * 3) as server,
+        client(server, patience=Pauses().patience(attempts=3)) as sender,
+        pytest.raises(Undecided, match="500 server_error") as caught,
+    ):
+        sender.send_bytes("t/1", BODY)
+    assert (caught.value.attempts, len(server.requests)) == (3, 3)
+    late = reply(503, {}, "Retry-After: 86400")
+    with (
+        answering(late) as server,
+        client(server) as sender,
+        pytest.raises(Undecided) as caught,
+    ):
+        sender.send_bytes("t/1", BODY)
+    assert (caught.value.retry_after_s, caught.value.attempts) == (86_400, 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, Refused), (401, SignatureRefused), (403, Refused), (404, Refused),
+        (405, Refused), (409, TransactionConflict), (413, Refused), (415, Refused),
+    ],
+)  # fmt: skip
+def test_a_refusal_is_told_at_once(status: int, kind: type[Refused]) -> None:
+    said = {"code": "some_code", "detail": "Not so.\x1b[0m"}
+    with answering(reply(status, said)) as server, client(server) as sender:
+        with pytest.raises(kind) as caught:
+            sender.send_bytes("t/1", BODY)
+        assert str(caught.value) == f"{status} some_code: Not so. [0m"
+        assert (caught.value.code, caught.value.attempts) == ("some_code", 1)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"HTTP/1.1 200 X\r\n\r\n<html>Sign in</html>",
+        reply(202, {"status": "accepted", "receipt": "r", "transaction_id": "other"}),
+        reply(202, {"status": "duplicate", "receipt": "r", "transaction_id": "t/1"}),
+        reply(200, {"status": "accepted", "receipt": "r", "transaction_id": "t/1"}),
+        reply(202, ["accepted"]), reply(204), b"garbage\r\n\r\n", b"HTTP/9 x\r\n\r\n",
+        b"HTTP/1.1 202 X\r\n" + b"X: y\r\n" * 200 + b"\r\n",
+        b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 X\r\n\r\n" + b"[" * 70_000,
+    ],
+)  # fmt: skip
+def test_what_is_not_the_platforms_word_is_undecided(said: bytes) -> None:
+    def once(link: socket.socket) -> None:
+        link.sendall(said)
+
+    patience = Pauses().patience(attempts=1)
+    with (
+        answering(once) as server,
+        client(server, patience=patience) as sender,
+        pytest.raises(Undecided),
+    ):
+        sender.send_bytes("t/1", BODY)
+
+
+def test_a_reply_that_trickles_ends_at_the_deadline() -> None:
+    def trickle(link: socket.socket) -> None:
+        for letter in b"HTTP/1.1 202 Accepted\r\n" * 100:
+            try:
+                link.sendall(bytes([letter]))
+            except OSError:
+                return
+            time.sleep(0.02)
+
+    began = time.monotonic()
+    patience = Pauses().patience(attempts=1, timeout_s=0.3)
+    with (
+        answering(trickle) as server,
+        client(server, patience=patience) as sender,
+        pytest.raises(Undecided, match="did not end in time"),
+    ):
+        sender.send_bytes("t/1", BODY)
+    assert time.monotonic() - began < 2
+
+
+def test_nobody_there_is_undecided() -> None:
+    with answering() as server:
+        pass
+    with (
+        client(server, patience=Pauses().patience(attempts=2)) as sender,
+        pytest.raises(Undecided, match="ConnectionRefusedError") as caught,
+    ):
+        sender.send_bytes("t/1", BODY)
+    assert (caught.value.status, caught.value.attempts) == (None, 2)
+
+
+def test_the_connection_is_kept_and_made_anew_when_it_was_closed_meanwhile() -> None:
+    pauses = Pauses()
+    # The third request meets a connection that ends without a word.
+    script = [accepted(), accepted(), b"", accepted()]
+    with (
+        answering(*script) as server,
+        client(server, patience=pauses.patience()) as sender,
+    ):
+        for _ in range(3):
+            assert sender.send_bytes("t/1", BODY).attempts == 1
+    assert (server.connections, len(server.requests)) == (2, 4)
+    assert pauses.taken == []
+
+
+def test_no_proxy_variable_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9/")
+    with answering(accepted()) as server, client(server) as sender:
+        assert sender.send_bytes("t/1", BODY).status == "accepted"
+
+
+def test_no_text_holds_the_secret() -> None:
+    with (
+        answering(reply(401, {"code": "signature_invalid"})) as server,
+        client(server, "standard") as sender,
+    ):
+        with pytest.raises(SignatureRefused) as caught:
+            sender.send_bytes("t/1", BODY)
+        shown = f"{sender!r} {caught.value!r} {caught.value}"
+    assert SECRET not in shown
+    assert SECRET.removeprefix("whsec_") not in shown
+
+
+def test_decimals_are_sent_as_they_are() -> None:
+    readings = [
+        Reading(AT, Decimal("0.10"), "kWh", 3600),
+        Reading(AT, Decimal("1E+3"), "kWh", 3600),
+        Reading(AT, "48213", "m3", kind="register", device="GM-7", channel="7-0:3.0.0"),
+        Reading(AT, None, duration_s=900, quality="N"),
+    ]
+    document = json.loads(body_of("é/1", readings, device="WM-1"))
+    assert document["transaction_id"] == "é/1"
+    found = [reading.get("value") for reading in document["readings"]]
+    assert found == ["0.10", "1000", "48213", None]
+    assert document["readings"][2] == {
+        "device": "GM-7", "channel": "7-0:3.0.0", "at": "2026-03-29T01:00:00+00:00",
+        "value": "48213", "unit": "m3", "kind": "register", "quality": "A",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [0.1, True, "x", "NaN", Decimal("Infinity"), b"1"])
+def test_a_value_is_a_finite_decimal_and_never_a_float(value: Any) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        body_of("t", [Reading(AT, value, "kWh", 3600)])
+    with pytest.raises(ValueError, match="offset"):
+        body_of("t", [Reading(AT.replace(tzinfo=None), 1)])
+
+
+@pytest.mark.parametrize(
+    ("url", "secret", "scheme", "device"),
+    [
+        ("ftp://host/", SECRET, "hub", ""), ("http:///x", SECRET, "hub", ""),
+        ("http://me@host/", SECRET, "hub", ""), ("http://host:x/", SECRET, "hub", ""),
+        ("http://host/#x", SECRET, "hub", ""), ("http://host/", "", "hub", ""),
+        ("http://host/", "whsec_!", "standard", ""), ("http://h/", SECRET, "md5", ""),
+        ("http://host/", SECRET, "hub", "WM-1"), ("http://h/", "00" * 32, "hub", "é"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_is_refused_at_once(
+    url: str, secret: str, scheme: str, device: str
+) -> None:
+    with pytest.raises(ValueError, match=r"\w") as caught:
+        Client(url, secret, scheme, device=device)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("transaction_id", ["", "x" * 256])
+def test_a_transaction_id_has_a_length(transaction_id: str) -> None:
+    sender = Client("http://127.0.0.1:9/", SECRET)
+    with pytest.raises(ValueError, match="1 to 255"):
+        sender.send_bytes(transaction_id, BODY)
+
+
+@pytest.mark.parametrize("transaction_id", ["é", "a\nb", " a", "a\r\nX: y"])
+def test_with_standard_the_id_is_a_header(transaction_id: str) -> None:
+    sender = Client("http://127.0.0.1:9/", SECRET, "standard")
+    with pytest.raises(ValueError, match="printable ASCII"):
+        sender.send_bytes(transaction_id, BODY)
+
+
+def test_retry_after_is_seconds_or_a_date_and_nothing_else() -> None:
+    soon = format_datetime(datetime.now(tz=UTC) + timedelta(seconds=90), usegmt=True)
+    assert 80 < retry_after(soon) <= 90
+    assert retry_after("120") == 120
+    assert retry_after("9" * 30) == float("inf")
+    past = "Mon, 01 Jan 2001 00:00:00 GMT"
+    for text in ("", "soon", "-5", "1.5", "\u0661", past, "Mon, 99 Foo 2001", "0"):
+        assert retry_after(text) == 0
