@@ -1,31 +1,49 @@
 """
 Claiming due deliveries: a lease and a fencing token, by the database's clock.
 
-Fair by endpoint: endpoints take turns in random order, each has a bounded number of
-requests on their way per worker, and one that only fails has very few.
+A claim changes no indexed column, so it costs one new row version and no index entry.
+Whatever ends a delivery or sends it back to the queue clears lease and token.
 Source: docs/explanation/delivery.md
 """
 
+import logging
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from django.conf import settings
 
+from subscriptions.models import Lane
+from subscriptions.sealing import secret_context
+from subscriptions.services.arrays import numbers, uuids
+from subscriptions.services.destinations import Destination, load
+from subscriptions.services.limits import Bound, lift_drains, locked_bounds, use_up
+from subscriptions.services.openings import look
+from subscriptions.services.pacing import Opening, Pacing, Room
 from tenants.database import Cursor, pipeline
-from tenants.vault import SealBroken, unseal
+from tenants.identifiers import public_id
 
-#: Requests that one worker has on their way to one endpoint.
-ENDPOINT_LIMIT = 32
-#: The same for an endpoint whose latest attempt failed: a probe, not a flood.
-FAILING_LIMIT = 2
+__all__ = ["Claimed", "Claimer", "claim", "secret_context"]
+
+log = logging.getLogger(__name__)
+
+#: Deliveries in batches that one claim takes: their bodies are all in memory.
+BATCHED_ROWS = 1_000
+#: How long a worker goes by what it saw, while its claims come back full.
+LOOK_S = 0.05
+_LATE = Lane.LATE.value
+_PROMPT_LANES = "{0,1}"
+_LATE_LANES = "{2}"
+_ALL_LANES = "{0,1,2}"
+#: Of the room of one claim, what late retries have while others wait.
+_LATE_SHARE = 4
+
+Turn = tuple[Opening, int]
 
 
-@dataclass(frozen=True)
-class Claimed:
+class Claimed(NamedTuple):
     """A delivery that this worker may attempt until the lease ends."""
 
     tenant_id: int
@@ -35,32 +53,67 @@ class Claimed:
     claim_id: UUID
     attempt: int
     step: int
-    url: str
+    lane: int
+    is_ordered: bool
+    #: Whether its endpoint's breaker is open, and this is to find out how it is.
+    is_probe: bool
     body: bytes
-    #: Active secrets, the newest first; empty: none of them opens.
-    secrets: tuple[str, ...]
+    destination: Destination
     #: The database's clock, as seconds to add to `time.monotonic()`.
     clock_offset_s: float
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it queues with the late retries."""
+        return self.lane == _LATE
 
     def now_s(self) -> float:
         """Return the time by the database's clock."""
         return time.monotonic() + self.clock_offset_s
 
 
-def claim(limit: int, busy: Mapping[UUID, int] | None = None) -> list[Claimed]:
-    """
-    Claim up to `limit` due deliveries; committed when it returns.
+class Claimer:
+    """Claims for one worker, by its pacing and by what it saw a moment ago."""
 
-    `busy`: how many requests are on their way to each endpoint already.
-    """
-    with pipeline() as lane, lane.cursor() as cursor:
-        join_by_index(cursor)
-        rated = _rated(cursor)
-        rows = _claim_rows(cursor, limit=limit, busy=busy or {}, rated=rated)
-        _use_rate(cursor, Counter(row[3] for row in rows if row[3] in rated))
-        secrets = _secrets(cursor, {row[3] for row in rows})
-    offset = _clock_offset(rows)
-    return [Claimed(*(*row[:-1], secrets.get(row[3], ()), offset)) for row in rows]
+    def __init__(self, pacing: Pacing) -> None:
+        self._pacing = pacing
+        self._openings: list[Opening] = []
+        self._look_at = 0.0
+
+    @property
+    def is_awaiting(self) -> bool:
+        """Whether a batch was seen that waits to be filled."""
+        return any(not opening.is_ripe for opening in self._openings)
+
+    def claim(
+        self, limit: int | None = None, *, is_careful: bool = False
+    ) -> list[Claimed]:
+        """
+        Claim due deliveries; committed when it returns.
+
+        `limit`: requests at most; none: as many as the worker has room for.
+        `is_careful`: only for endpoints that have shown to be quick.
+        """
+        now = time.monotonic()
+        room = self._pacing.room(now)
+        if limit is not None:
+            room = room._replace(of_all=min(limit, room.of_all))
+        with pipeline() as lane, lane.cursor(binary=True) as cursor:
+            join_by_index(cursor)
+            if now >= self._look_at:
+                self._openings, self._look_at = look(cursor), now + LOOK_S
+            turns = self._pacing.shares(
+                self._openings, room, now, is_careful=is_careful
+            )
+            claims = _claim(cursor, turns, room) if turns and room.of_all else []
+        if len(claims) < room.of_all:
+            self._look_at = 0.0
+        return claims
+
+
+def claim(limit: int) -> list[Claimed]:
+    """Claim due deliveries as a worker would that knows nothing yet."""
+    return Claimer(Pacing()).claim(limit)
 
 
 def join_by_index(cursor: Cursor) -> None:
@@ -75,145 +128,161 @@ def join_by_index(cursor: Cursor) -> None:
     )
 
 
-def cancel_orphans() -> None:
-    """Cancel what was published to an endpoint while it was being deleted."""
-    with pipeline() as lane, lane.cursor() as cursor:
-        join_by_index(cursor)
-        cursor.execute(
-            """UPDATE subscriptions_delivery d
-            SET status = 'cancelled', claim_id = NULL, finished_at = now()
-            FROM subscriptions_endpoint e
-            WHERE e.deleted_at > now() - interval '1 h' AND d.status = 'pending'
-                AND d.tenant_id = e.tenant_id AND d.endpoint_id = e.id"""
-        )
+def _claim(cursor: Cursor, turns: Sequence[Turn], room: Room) -> list[Claimed]:
+    bounds = _bounds(cursor, turns)
+    turns = [(one, most) for one, most in _bounded(turns, bounds) if most > 0]
+    rows = _take_singles(cursor, [one for one in turns if one[0].batch_size == 1], room)
+    batched = [one for one in turns if one[0].batch_size > 1]
+    if batched:
+        rows += _take_batches(cursor, batched)
+    if bounds:
+        use_up(cursor, bounds, _requests(rows, turns))
+        lift_drains(cursor, bounds)
+    return _claims(cursor, rows, bounds) if rows else []
 
 
-def _clock_offset(rows: Sequence[Any]) -> float:
-    return float(rows[0][-1]) - time.monotonic() if rows else 0.0
+def _bounds(cursor: Cursor, turns: Sequence[Turn]) -> dict[UUID, Bound]:
+    limited = [opening.endpoint_id for opening, _ in turns if opening.is_limited]
+    return locked_bounds(cursor, limited) if limited else {}
 
 
-def _rated(cursor: Cursor) -> dict[UUID, int]:
-    """Return what each endpoint with a granted rate may still take now."""
-    # A tenth of the granted rate may come at once, nine tenths flow in over the
-    # minute: never more than granted in any 60 s. The row stays locked until the
-    # claim has used the rate up, so two workers cannot spend it twice.
+def _bounded(
+    turns: Sequence[Turn], bounds: dict[UUID, Bound]
+) -> Iterable[tuple[Opening, int]]:
+    for opening, most in turns:
+        bound = bounds.get(opening.endpoint_id)
+        if bound is None:
+            yield opening, 0 if opening.is_limited else most
+        else:
+            allowed = most if bound.requests is None else min(most, bound.requests)
+            yield opening, min(allowed, 1) if bound.is_probe else allowed
+
+
+def _take_singles(cursor: Cursor, turns: Sequence[Turn], room: Room) -> list[Any]:
+    if not turns:
+        return []
+    rows = _take(cursor, turns, _PROMPT_LANES, room.of_all)
+    taken = Counter(row[3] for row in rows)
+    late = [
+        (opening, most - taken[opening.endpoint_id])
+        for opening, most in turns
+        if opening.has_late and most > taken[opening.endpoint_id]
+    ]
+    # While others wait, late retries have a share; else all that is left.
+    is_full = len(rows) >= room.of_all
+    share = min(room.late, -(-room.of_all // _LATE_SHARE))
+    most = share if is_full else room.of_all - len(rows)
+    return rows + _take(cursor, late, _LATE_LANES, most) if late and most else rows
+
+
+def _take_batches(cursor: Cursor, turns: Sequence[Turn]) -> list[Any]:
+    # Full batches; what is less than one goes too once its oldest has waited, or with
+    # an alarm.
     cursor.execute(
-        """SELECT id, floor(extract(epoch FROM
-                least(now() - rate_used_until, burst * pace)) /
-                extract(epoch FROM pace) + 1e-6)::int
-        FROM subscriptions_endpoint, LATERAL (
-            SELECT interval '60 s' / (0.9 * allowed_rate_per_min) AS pace,
-                greatest(1, allowed_rate_per_min / 10) AS burst) granted
-        WHERE status = 'active' AND deleted_at IS NULL AND allowed_rate_per_min > 0
-        FOR UPDATE OF subscriptions_endpoint SKIP LOCKED"""
+        """SELECT e.id, CASE WHEN bool_or(due.lane = 0 OR due.next_attempt_at
+                    <= now() - e.batch_wait_s * interval '1 s') THEN count(*)
+                ELSE count(*) / e.batch_size * e.batch_size END
+        FROM unnest(%s::uuid[], %s::int[]) AS turn(id, room)
+        JOIN subscriptions_endpoint e ON e.id = turn.id
+        CROSS JOIN LATERAL (
+            SELECT d.lane, d.next_attempt_at FROM subscriptions_delivery d
+            WHERE d.tenant_id = e.tenant_id AND d.endpoint_id = e.id
+                AND d.status = 'pending' AND d.lane = ANY('{0,1,2}')
+                AND d.next_attempt_at <= now()
+                AND (d.leased_until IS NULL OR d.leased_until < now())
+            ORDER BY d.lane, d.next_attempt_at
+            LIMIT turn.room * e.batch_size) due
+        GROUP BY e.id""",
+        [
+            uuids(opening.endpoint_id for opening, _ in turns),
+            numbers(room for _, room in turns),
+        ],
     )
-    return {endpoint_id: max(room, 0) for endpoint_id, room in cursor.fetchall()}
+    ready = dict(cursor.fetchall())
+    sized = [
+        (one, ready[one.endpoint_id]) for one, _ in turns if one.endpoint_id in ready
+    ]
+    return _take(cursor, sized, _ALL_LANES, BATCHED_ROWS)
 
 
-def _use_rate(cursor: Cursor, used: Counter[UUID]) -> None:
-    if not used:
-        return
+def _take(cursor: Cursor, turns: Sequence[Turn], lanes: str, limit: int) -> list[Any]:
+    # Each endpoint's due deliveries by index delivery_due, the most urgent lane first,
+    # in the order of the turns. Rows that another worker is claiming are passed over,
+    # not waited for. Who was stopped or held since the look has no turn.
     cursor.execute(
-        """UPDATE subscriptions_endpoint e
-        SET rate_used_until = greatest(e.rate_used_until, now() - burst * pace)
-            + used.requests * pace
-        FROM unnest(%s::uuid[], %s::int[]) AS used(id, requests), LATERAL (
-            SELECT used.id AS of_id, interval '60 s' / (0.9 * allowed_rate_per_min)
-                AS pace, greatest(1, allowed_rate_per_min / 10) AS burst
-            FROM subscriptions_endpoint WHERE id = used.id) granted
-        WHERE e.id = used.id""",
-        [list(used.keys()), list(used.values())],
-    )
-
-
-def _claim_rows(
-    cursor: Cursor,
-    *,
-    limit: int,
-    busy: Mapping[UUID, int],
-    rated: Mapping[UUID, int],
-) -> list[Any]:
-    # Each endpoint's oldest due deliveries by index delivery_due, as many as it has
-    # room for. Rows that another worker is claiming are passed over, not waited for.
-    cursor.execute(
-        """WITH ready AS MATERIALIZED (
-            SELECT e.tenant_id, e.id, least(
-                CASE WHEN e.failing_since IS NULL THEN %(cap)s::int
-                    ELSE %(failing_cap)s::int END - coalesce(busy.requests, 0),
-                CASE WHEN e.allowed_rate_per_min > 0
-                    THEN coalesce(rated.room, 0) END) AS room
-            FROM subscriptions_endpoint e
-            LEFT JOIN unnest(%(busy_ids)s::uuid[], %(busy)s::int[])
-                AS busy(id, requests) ON busy.id = e.id
-            LEFT JOIN unnest(%(rated_ids)s::uuid[], %(rooms)s::int[])
-                AS rated(id, room) ON rated.id = e.id
-            WHERE e.status = 'active' AND e.deleted_at IS NULL
-            ORDER BY random()
-        ), picked AS (
-            SELECT due.* FROM ready
+        """WITH picked AS (
+            SELECT due.* FROM unnest(%s::bigint[], %s::uuid[], %s::int[])
+                AS turn(tenant_id, endpoint_id, room)
+            JOIN subscriptions_endpoint e ON e.id = turn.endpoint_id
+                AND e.status = 'active' AND e.deleted_at IS NULL
+                AND (e.hold_until IS NULL OR e.hold_until <= now())
             CROSS JOIN LATERAL (
-                SELECT d.tenant_id, d.id, d.message_id, d.endpoint_id
-                FROM subscriptions_delivery d
-                WHERE d.tenant_id = ready.tenant_id AND d.endpoint_id = ready.id
-                    AND d.status = 'pending' AND d.next_attempt_at <= now()
-                ORDER BY d.next_attempt_at
-                LIMIT greatest(ready.room, 0)
+                SELECT d.tenant_id, d.id FROM subscriptions_delivery d
+                WHERE d.tenant_id = turn.tenant_id
+                    AND d.endpoint_id = turn.endpoint_id
+                    AND d.status = 'pending' AND d.lane = ANY(%s::smallint[])
+                    AND d.next_attempt_at <= now()
+                    AND (d.leased_until IS NULL OR d.leased_until < now())
+                ORDER BY d.lane, d.next_attempt_at
+                LIMIT turn.room
                 FOR UPDATE SKIP LOCKED) due
-            LIMIT %(limit)s::int
+            LIMIT %s::int
         )
         UPDATE subscriptions_delivery d
-        SET claim_id = %(claim)s, attempt_count = d.attempt_count + 1,
-            schedule_step = d.schedule_step + 1,
-            next_attempt_at = now() + %(lease_s)s::float8 * interval '1 s'
+        SET claim_id = %s, leased_until = now() + %s::float8 * interval '1 s',
+            attempt_count = d.attempt_count + 1, schedule_step = d.schedule_step + 1
         FROM picked
-        JOIN subscriptions_message m
-            ON m.tenant_id = picked.tenant_id AND m.id = picked.message_id
-        JOIN subscriptions_endpoint e ON e.id = picked.endpoint_id
         WHERE d.tenant_id = picked.tenant_id AND d.id = picked.id
         RETURNING d.tenant_id, d.id, d.message_id, d.endpoint_id, d.claim_id,
-            d.attempt_count, d.schedule_step, e.url, m.body,
-            extract(epoch FROM clock_timestamp())""",
-        {
-            "cap": ENDPOINT_LIMIT,
-            "failing_cap": FAILING_LIMIT,
-            "busy_ids": list(busy.keys()),
-            "busy": list(busy.values()),
-            "rated_ids": list(rated.keys()),
-            "rooms": list(rated.values()),
-            "limit": limit,
-            "claim": uuid4(),
-            "lease_s": settings.DELIVERY_LEASE_S,
-        },
+            d.attempt_count, d.schedule_step, d.lane, d.is_ordered, d.body,
+            extract(epoch FROM clock_timestamp())::float8""",
+        [
+            numbers(opening.tenant_id for opening, _ in turns),
+            uuids(opening.endpoint_id for opening, _ in turns),
+            numbers(room for _, room in turns),
+            lanes,
+            limit,
+            uuid4(),
+            settings.DELIVERY_LEASE_S,
+        ],
     )
     return cursor.fetchall()
 
 
-def _secrets(cursor: Cursor, endpoint_ids: set[UUID]) -> dict[UUID, tuple[str, ...]]:
-    found: dict[UUID, tuple[str, ...]] = {}
-    if not endpoint_ids:
-        return found
-    cursor.execute(
-        """SELECT tenant_id, endpoint_id, sealed FROM subscriptions_endpointsecret
-        WHERE endpoint_id = ANY(%s::uuid[])
-            AND (expires_at IS NULL OR expires_at > now())
-        ORDER BY id DESC""",
-        [list(endpoint_ids)],
-    )
-    for tenant_id, endpoint_id, sealed in cursor.fetchall():
-        found[endpoint_id] = (
-            *found.get(endpoint_id, ()),
-            *_opened(sealed, secret_context(tenant_id, endpoint_id)),
+def _requests(rows: Iterable[Any], turns: Sequence[Turn]) -> dict[UUID, int]:
+    """Return the requests that each endpoint's deliveries make."""
+    sizes = {opening.endpoint_id: opening.batch_size for opening, _ in turns}
+    taken = Counter(row[3] for row in rows)
+    return {one: -(-count // sizes[one]) for one, count in taken.items()}
+
+
+def _claims(
+    cursor: Cursor, rows: Sequence[Any], bounds: dict[UUID, Bound]
+) -> list[Claimed]:
+    destinations = load(cursor, {row[3] for row in rows})
+    bodies = _bodies(cursor, {row[:3:2] for row in rows if row[9] is None})
+    probed = {one for one, bound in bounds.items() if bound.is_probe}
+    offset = rows[0][-1] - time.monotonic()
+    claims = []
+    for row in rows:
+        body = row[9] if row[9] is not None else bodies.get(row[2])
+        if body is None:
+            log.error("%s has no message.", public_id("dlv", row[1]))
+            continue
+        is_probe = row[3] in probed
+        claims.append(
+            Claimed._make((*row[:9], is_probe, body, destinations[row[3]], offset))
         )
-    return found
+    return claims
 
 
-def _opened(sealed: bytes, context: str) -> tuple[str, ...]:
-    try:
-        return (unseal(sealed, context=context).decode(),)
-    except SealBroken:
-        return ()
-
-
-def secret_context(tenant_id: int, endpoint_id: UUID) -> str:
-    """Return what a sealed secret of the endpoint is bound to."""
-    return f"endpoint:{tenant_id}:{endpoint_id}"
+def _bodies(cursor: Cursor, keys: set[tuple[int, UUID]]) -> dict[UUID, bytes]:
+    """Return each message's body, once, however many endpoints it goes to."""
+    if not keys:
+        return {}
+    cursor.execute(
+        """SELECT m.id, m.body FROM unnest(%s::bigint[], %s::uuid[]) AS k(tenant_id, id)
+        JOIN subscriptions_message m ON m.tenant_id = k.tenant_id AND m.id = k.id""",
+        [numbers(tenant_id for tenant_id, _ in keys), uuids(one for _, one in keys)],
+    )
+    return dict(cursor.fetchall())

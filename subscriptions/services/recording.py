@@ -6,38 +6,67 @@ that comes back after its lease ended changes no delivery. Its attempt is kept, 
 was made.
 """
 
-import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 
+from subscriptions.batches import Verdict
+from subscriptions.breaking import Seen
 from subscriptions.http import Outcome
+from subscriptions.models import Lane
 from subscriptions.retries import pause_s, retry_after_s
+from subscriptions.services.arrays import numbers, uuids, words
 from subscriptions.services.claims import Claimed, join_by_index
-from subscriptions.services.publishing import Event, publish
+from subscriptions.services.health_marks import mark_health
+from subscriptions.services.ordering import release
 from tenants.database import Cursor, pipeline
 from tenants.identifiers import new_id, public_id
 
 log = logging.getLogger(__name__)
 
-#: An endpoint that has done nothing but fail for this long is disabled.
-DISABLE_AFTER_FAILING_S = 5 * 86_400
+#: Of the response's head, what the attempt log keeps.
+HEAD_CHARACTERS = 1024
+#: From this attempt on a delivery queues with the late ones.
+LATE_STEP = 3
 _GONE = 410
 #: Statuses whose `Retry-After` is heeded.
-_THROTTLED = {429, 503}
+THROTTLED = frozenset({429, 503})
+_LATE = Lane.LATE.value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Result:
     """A claim and what came of it."""
 
     claimed: Claimed
     outcome: Outcome
+    #: The `webhook-timestamp` that was signed; None: nothing was sent.
+    signed_at_s: int | None = None
+    #: The `webhook-id` of the batch that it went with; None: it went alone.
+    batch_id: UUID | None = None
+    #: What the receiver said of this one of a batch.
+    item: Verdict | None = None
+    #: How far back the evidence goes that opens the endpoint's breaker.
+    evidence_s: float | None = None
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the receiver took the message."""
+        if not self.outcome.is_success:
+            return False
+        return self.item is None or self.item.is_accepted
+
+    @property
+    def status_code(self) -> int | None:
+        """The answer's status, or the one that it has for this message."""
+        if self.item is not None and self.outcome.is_success:
+            return self.item.status_code
+        return self.outcome.status_code
 
     @property
     def is_gone(self) -> bool:
@@ -47,21 +76,31 @@ class Result:
     @property
     def error(self) -> str:
         """The attempt's error code; empty: it succeeded."""
-        if self.outcome.is_success:
+        if self.is_success:
             return ""
         return self.outcome.error or "http_error"
 
     @property
     def detail(self) -> str:
         """The error in words."""
-        if self.error == "http_error":
-            return f"The server answered {self.outcome.status_code}."
-        return self.outcome.detail
+        if self.is_success or self.error != "http_error":
+            return self.outcome.detail
+        if self.item is not None and self.item.detail:
+            return self.item.detail
+        return f"The server answered {self.status_code}."
+
+    def asked_for_s(self) -> float:
+        """Return how long the receiver asks to be left alone; 0: it does not."""
+        outcome = self.outcome
+        if outcome.error or outcome.status_code not in THROTTLED:
+            return 0.0
+        header = outcome.headers.get("retry-after", "")
+        return retry_after_s(header, now_s=self.claimed.now_s())
 
 
 def verdict(result: Result) -> tuple[str, float]:
     """Return the delivery's next status and, while it is pending, the wait."""
-    if result.outcome.is_success:
+    if result.is_success:
         return "delivered", 0.0
     if result.is_gone:
         # The endpoint is disabled; the message waits with it.
@@ -69,14 +108,7 @@ def verdict(result: Result) -> tuple[str, float]:
     pause = pause_s(result.claimed.step, settings.RETRY_SCHEDULE_S)
     if pause is None:
         return "dead", 0.0
-    return "pending", max(pause, _asked_for_s(result))
-
-
-def _asked_for_s(result: Result) -> float:
-    if result.outcome.status_code not in _THROTTLED:
-        return 0.0
-    header = result.outcome.headers.get("retry-after", "")
-    return retry_after_s(header, now_s=result.claimed.now_s())
+    return "pending", max(pause, result.asked_for_s())
 
 
 def record(results: Sequence[Result]) -> None:
@@ -84,10 +116,9 @@ def record(results: Sequence[Result]) -> None:
     # Endpoints before deliveries, and these in order: so do the services that stop an
     # endpoint, and nobody waits for the other in a circle.
     results = sorted(results, key=lambda result: result.claimed.delivery_id)
-    with pipeline() as lane, lane.cursor() as cursor:
+    with pipeline() as lane, lane.cursor(binary=True) as cursor:
         join_by_index(cursor)
-        _note_health(cursor, results)
-        _disable(cursor, results)
+        mark_health(cursor, _seen(results))
         in_force = _update_deliveries(cursor, results)
         _insert_attempts(cursor, results)
     for result in results:
@@ -98,51 +129,105 @@ def record(results: Sequence[Result]) -> None:
             )
 
 
-def _update_deliveries(cursor: Cursor, results: Sequence[Result]) -> set[UUID]:
+def _seen(results: Iterable[Result]) -> list[Seen]:
+    by_endpoint: dict[UUID, list[Result]] = {}
+    for result in results:
+        by_endpoint.setdefault(result.claimed.endpoint_id, []).append(result)
+    return [_seen_of(endpoint_id, mine) for endpoint_id, mine in by_endpoint.items()]
+
+
+def _seen_of(endpoint_id: UUID, results: Sequence[Result]) -> Seen:
+    failed = [result for result in results if not result.outcome.is_success]
+    if not failed and not any(result.claimed.is_probe for result in results):
+        return Seen(endpoint_id, is_well=True)
+    probes = [one.outcome.is_success for one in results if one.claimed.is_probe]
+    evidence = [one.evidence_s for one in failed if one.evidence_s is not None]
+    return Seen(
+        endpoint_id,
+        is_well=len(failed) < len(results),
+        is_gone=any(one.is_gone for one in failed),
+        hold_s=max((one.asked_for_s() for one in failed), default=0.0),
+        evidence_s=max(evidence, default=None),
+        probe=all(probes) if probes else None,
+    )
+
+
+def _update_deliveries(cursor: Cursor, results: Sequence[Result]) -> Collection[UUID]:
     verdicts = [verdict(result) for result in results]
     claims = [result.claimed for result in results]
     # Whatever else ends a delivery clears its claim_id, so the token alone decides.
     cursor.execute(
         """UPDATE subscriptions_delivery d
-        SET status = r.status, claim_id = NULL,
-            next_attempt_at = now() + r.wait_s * interval '1 s',
+        SET status = r.status, claim_id = NULL, leased_until = NULL,
+            next_attempt_at = now() + r.wait_s * interval '1 s', lane = r.lane,
             last_status_code = r.status_code, last_error = r.error,
             finished_at = CASE WHEN r.status <> 'pending' THEN now() END
         FROM unnest(%s::bigint[], %s::uuid[], %s::uuid[], %s::text[], %s::float8[],
-            %s::smallint[], %s::text[])
-            AS r(tenant_id, id, claim_id, status, wait_s, status_code, error)
-        WHERE d.tenant_id = r.tenant_id AND d.id = r.id
-            AND d.claim_id = r.claim_id
+            %s::smallint[], %s::smallint[], %s::text[])
+            AS r(tenant_id, id, claim_id, status, wait_s, lane, status_code, error)
+        WHERE d.tenant_id = r.tenant_id AND d.id = r.id AND d.claim_id = r.claim_id
         RETURNING d.id""",
         [
-            [claim.tenant_id for claim in claims],
-            [claim.delivery_id for claim in claims],
-            [claim.claim_id for claim in claims],
-            [status for status, _ in verdicts],
-            [wait_s for _, wait_s in verdicts],
-            [result.outcome.status_code for result in results],
-            [result.error for result in results],
+            numbers(claim.tenant_id for claim in claims),
+            uuids(claim.delivery_id for claim in claims),
+            uuids(claim.claim_id for claim in claims),
+            words(status for status, _ in verdicts),
+            numbers(wait_s for _, wait_s in verdicts),
+            numbers(_lane(claim) for claim in claims),
+            numbers(result.status_code for result in results),
+            words(result.error for result in results),
         ],
     )
-    return {delivery_id for (delivery_id,) in cursor.fetchall()}
+    in_force = {delivery_id for (delivery_id,) in cursor.fetchall()}
+    ended = [
+        (claim.tenant_id, claim.delivery_id)
+        for claim, (status, _) in zip(claims, verdicts, strict=True)
+        if claim.is_ordered and status != "pending" and claim.delivery_id in in_force
+    ]
+    if ended:
+        release(cursor, ended)
+    return in_force
+
+
+def _lane(claimed: Claimed) -> int:
+    return _LATE if claimed.step >= LATE_STEP else claimed.lane
 
 
 def _insert_attempts(cursor: Cursor, results: Sequence[Result]) -> None:
     now = time.monotonic()
-    rows = [_attempt(result, now) for result in results]
+    columns = zip(*(_attempt(result, now) for result in results), strict=True)
+    tenants, ids, deliveries, counts, *rest = map(list, columns)
+    endpoints, batches, ago_s, durations, statuses, signed_at_s, errors, *texts = rest
     # started_at by the database's clock: now, less how long ago it was.
     cursor.execute(
         """INSERT INTO subscriptions_attempt (tenant_id, id, delivery_id, number,
-            started_at, duration_ms, status_code, error, error_detail, address,
+            endpoint_id, batch_id, started_at, duration_ms, status_code, signed_at_s,
+            error, error_detail, url, address, http_version, response_headers,
             response_excerpt)
-        SELECT r.tenant_id, r.id, r.delivery_id, r.number,
-            now() - r.ago_s * interval '1 s', r.duration_ms, r.status_code, r.error,
-            r.detail, r.address, r.excerpt
-        FROM unnest(%s::bigint[], %s::uuid[], %s::uuid[], %s::int[], %s::float8[],
-            %s::int[], %s::smallint[], %s::text[], %s::text[], %s::text[], %s::bytea[])
-            AS r(tenant_id, id, delivery_id, number, ago_s, duration_ms, status_code,
-            error, detail, address, excerpt)""",
-        [list(column) for column in zip(*rows, strict=True)],
+        SELECT r.tenant_id, r.id, r.delivery_id, r.number, r.endpoint_id, r.batch_id,
+            now() - r.ago_s * interval '1 s', r.duration_ms, r.status_code,
+            r.signed_at_s, r.error, r.detail, r.url, r.address, r.version, r.headers,
+            r.excerpt
+        FROM unnest(%s::bigint[], %s::uuid[], %s::uuid[], %s::int[], %s::uuid[],
+            %s::uuid[], %s::float8[], %s::int[], %s::smallint[], %s::bigint[],
+            %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
+            %s::bytea[]) AS r(tenant_id, id, delivery_id, number, endpoint_id,
+            batch_id, ago_s, duration_ms, status_code, signed_at_s, error, detail, url,
+            address, version, headers, excerpt)""",
+        [
+            numbers(tenants),
+            uuids(ids),
+            uuids(deliveries),
+            numbers(counts),
+            uuids(endpoints),
+            uuids(batches),
+            numbers(ago_s),
+            numbers(durations),
+            numbers(statuses),
+            numbers(signed_at_s),
+            words(errors),
+            *texts,
+        ],
     )
 
 
@@ -153,75 +238,17 @@ def _attempt(result: Result, now: float) -> tuple[Any, ...]:
         new_id(),
         claimed.delivery_id,
         claimed.attempt,
+        claimed.endpoint_id,
+        result.batch_id,
         now - outcome.started,
         round(outcome.duration_s * 1000),
-        outcome.status_code,
+        result.status_code,
+        result.signed_at_s,
         result.error,
         result.detail,
+        claimed.destination.url,
         outcome.address,
+        outcome.http_version,
+        outcome.head[:HEAD_CHARACTERS],
         outcome.body[: settings.RESPONSE_EXCERPT_BYTES],
     )
-
-
-def _note_health(cursor: Cursor, results: Sequence[Result]) -> None:
-    healthy: dict[UUID, bool] = {}
-    for result in results:
-        endpoint_id = result.claimed.endpoint_id
-        is_well = result.outcome.is_success
-        healthy[endpoint_id] = healthy.get(endpoint_id, False) or is_well
-    # Writes on a change alone; locks in one order, so that workers cannot deadlock.
-    cursor.execute(
-        """WITH seen AS (
-            SELECT * FROM unnest(%s::uuid[], %s::bool[]) AS s(id, is_well)
-        ), changed AS (
-            SELECT e.id FROM subscriptions_endpoint e JOIN seen USING (id)
-            WHERE seen.is_well = (e.failing_since IS NOT NULL)
-            ORDER BY e.id FOR UPDATE OF e
-        )
-        UPDATE subscriptions_endpoint e
-        SET failing_since = CASE WHEN seen.is_well THEN NULL ELSE now() END
-        FROM changed JOIN seen USING (id) WHERE e.id = changed.id""",
-        [list(healthy.keys()), list(healthy.values())],
-    )
-
-
-def _disable(cursor: Cursor, results: Sequence[Result]) -> None:
-    gone = {result.claimed.endpoint_id for result in results if result.is_gone}
-    failed = {result.claimed.endpoint_id for result in results if result.error}
-    if not failed:
-        return
-    days = DISABLE_AFTER_FAILING_S // 86_400
-    cursor.execute(
-        """UPDATE subscriptions_endpoint e
-        SET status = 'disabled', status_detail = CASE WHEN e.id = ANY(%(gone)s::uuid[])
-            THEN 'The server answered 410 (gone).' ELSE %(failing)s END
-        WHERE e.status = 'active' AND (e.id = ANY(%(gone)s::uuid[])
-            OR e.id = ANY(%(failed)s::uuid[])
-                AND e.failing_since < now() - %(limit_s)s::float8 * interval '1 s')
-        RETURNING e.tenant_id, e.id, e.url, e.status_detail, now(),
-            (SELECT slug FROM tenants_tenant t WHERE t.id = e.tenant_id)""",
-        {
-            "gone": list(gone),
-            "failed": list(failed),
-            "failing": f"Every attempt failed for {days} days.",
-            "limit_s": DISABLE_AFTER_FAILING_S,
-        },
-    )
-    for row in cursor.fetchall():
-        _tell_disabled(cursor, row)
-
-
-def _tell_disabled(cursor: Cursor, row: Sequence[Any]) -> None:
-    tenant_id, endpoint_id, url, reason, now, slug = row
-    endpoint = public_id("ep", endpoint_id)
-    cursor.execute(
-        """INSERT INTO tenants_auditentry
-            (id, tenant_id, actor, action, subject, detail)
-        VALUES (%s, %s, 'gridhook', 'endpoint.disabled', %s, %s::jsonb)""",
-        [new_id(), tenant_id, endpoint, json.dumps({"reason": reason})],
-    )
-    data = {"endpoint": endpoint, "url": url, "reason": reason}
-    event = Event(
-        tenant_id, slug, "endpoint.disabled", data, now, but_endpoint_id=endpoint_id
-    )
-    publish(cursor, [event])

@@ -1,181 +1,211 @@
 """
 Delivering messages: claim (commit), send, record. No transaction is open meanwhile.
 
-A worker that dies leaves its claims to their leases; each message then goes out again
-under the same id. Source: docs/explanation/delivery.md
+One thread sends; beside it one claims ahead and one writes down what came, so that
+nobody waits for anybody. A worker that dies leaves its claims to their leases; each
+message then goes out again under the same id. Source: docs/explanation/delivery.md
 """
 
 import logging
+import threading
 import time
-from collections import Counter
-from uuid import UUID
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import psycopg
-from django.conf import settings
 
-from subscriptions.consent import origin
-from subscriptions.http import Driver, Outcome, Request
-from subscriptions.services.claims import Claimed, cancel_orphans, claim
-from subscriptions.services.recording import Result, record
-from tenants.identifiers import public_id
-from tenants.signing import hub_key, sign_hub, sign_standard, standard_key
+from subscriptions.http import Driver, Outcome
+from subscriptions.services.claims import Claimed, Claimer
+from subscriptions.services.orphans import cancel_orphans
+from subscriptions.services.pacing import Pacing
+from subscriptions.services.parcels import Parcel, parcels, unsigned
+from subscriptions.services.recorder import Recorder
+from subscriptions.services.recording import THROTTLED
 
 log = logging.getLogger(__name__)
 
-#: Requests that one worker has on their way.
-IN_FLIGHT = 256
 #: Room that is worth a claim of its own.
 REFILL = 32
-#: Results that are written together, and how long the first may wait for others.
-RECORD_BATCH = 64
-RECORD_WAIT_S = 0.05
-#: Between claims that found nothing, while requests are on their way.
-IDLE_CLAIM_S = 0.25
-#: Between tries to write what the database did not take.
-RECORD_AGAIN_S = 0.5
-_STEP_S = 0.05
+#: Between claims that found nothing.
+IDLE_CLAIM_S = 0.025
+#: Between claims while the database is away.
+CLAIM_AGAIN_S = 0.5
+#: How long sockets are waited for: with a thread at work, and without.
+_BUSY_STEP_S = 0.002
+_STEP_S = 0.02
+#: What a worker learns of endpoints outlives its turns; each thread is a worker.
+_memory = threading.local()
 
 
-class _Run:
-    """One worker's turn: what is on its way and what is yet to be written."""
+def _never() -> bool:
+    return False
 
-    def __init__(self, driver: Driver[Claimed], claim_until: float) -> None:
+
+class _Turn:
+    """One worker's turn: what is on its way, and when it is over."""
+
+    def __init__(
+        self,
+        driver: Driver[Parcel],
+        recorder: Recorder,
+        claiming: ThreadPoolExecutor,
+        pacing: Pacing,
+        linger_s: float,
+    ) -> None:
+        self._linger_s = linger_s
         self._driver = driver
-        self._claim_until = claim_until
-        self._claim_again_at = 0.0
-        self._busy: Counter[UUID] = Counter()
-        self._results: list[Result] = []
-        self._record_at = 0.0
-        self._is_refused = False
-        self.attempts = 0
+        self._recorder = recorder
+        self._thread = claiming
+        self._pacing = pacing
+        self._claimer = Claimer(pacing)
+        self._claim: Future[list[Claimed]] | None = None
+        self._claim_at = 0.0
+        self._worked_at = 0.0
+        self._failure: Exception | None = None
+        self._has_more = True
+        self._was_idle = True
 
-    def is_over_with_work_left(self) -> bool:
+    def run(self, until: float, is_stopping: Callable[[], bool]) -> bool:
         """Work until nothing is due or the turn is over; tell which of the two."""
         while True:
-            self._refill()
-            if not len(self._driver) and not self._results:
-                return time.monotonic() >= self._claim_until
-            self._collect(self._driver.step(_STEP_S))
+            self._take_claims()
+            is_idle = not len(self._driver) and self._claim is None
+            self._move_records_on(is_last=is_idle)
+            is_over = self._failure is not None or is_stopping()
+            if not is_over:
+                is_over = not self._ask_for_more(time.monotonic(), until)
+            if is_over and self._is_done():
+                break
+            self._collect(self._driver.step(self._wait_s()))
+        if self._failure is not None:
+            raise self._failure
+        is_left = self._claimer.is_awaiting or self._recorder.has_given_up
+        return self._has_more or is_left
 
-    def _refill(self) -> None:
-        now = time.monotonic()
-        room = IN_FLIGHT - len(self._driver)
-        is_worth_it = room >= REFILL and now >= self._claim_again_at
-        if now >= self._claim_until or not (is_worth_it or not len(self._driver)):
+    def _is_done(self) -> bool:
+        return not len(self._driver) and self._claim is None and self._recorder.is_empty
+
+    def _wait_s(self) -> float:
+        is_busy = self._claim is not None or self._recorder.is_busy
+        return _BUSY_STEP_S if is_busy else _STEP_S
+
+    def _ask_for_more(self, now: float, until: float) -> bool:
+        """Claim when it is time to; tell whether the turn goes on."""
+        is_late = now >= until
+        if is_late and not self._pacing.has_slow(now):
+            return False
+        if not len(self._driver) and self._is_quiet(now):
+            return False
+        if self._claim is not None or now < self._claim_at:
+            return True
+        has_room = not len(self._driver) or self._pacing.room(now).of_all >= REFILL
+        if has_room and self._recorder.is_open:
+            # What hangs when the turn is over must not hold up the others, nor be
+            # joined by more that may hang: only who is quick has a turn now.
+            self._claim = self._thread.submit(self._claimer.claim, is_careful=is_late)
+            self._was_idle = not len(self._driver)
+        return True
+
+    def _is_quiet(self, now: float) -> bool:
+        is_awaiting = self._has_more or self._claimer.is_awaiting
+        return not is_awaiting and now - self._worked_at >= self._linger_s
+
+    def _take_claims(self) -> None:
+        if self._claim is None or not self._claim.done():
             return
-        claims = self._claim(room)
-        self._claim_again_at = 0.0 if claims else now + IDLE_CLAIM_S
-        for claimed in claims:
-            self._start(claimed)
-
-    def _claim(self, room: int) -> list[Claimed]:
-        """Claim, unless results are to be written first: they are not lost over it."""
-        if self._is_refused:
-            return []
+        claim, self._claim = self._claim, None
         try:
-            return claim(room, self._busy)
+            claims = claim.result()
         except psycopg.OperationalError as error:
-            if not len(self._driver) and not self._results:
-                raise
-            log.warning("No claim while requests are on their way: %s", error)
-            return []
+            self._put_off(error)
+            return
+        except Exception as error:
+            # What is on its way is seen to its end first.
+            log.exception("No more is claimed in this turn.")
+            self._failure = error
+            return
+        now = time.monotonic()
+        # While requests fly, what they hold up may be all there is.
+        self._has_more = bool(claims) or not self._was_idle
+        if claims:
+            self._worked_at = now
+        self._claim_at = now if claims else now + IDLE_CLAIM_S
+        for parcel in parcels(claims):
+            self._start(parcel, now)
 
-    def _start(self, claimed: Claimed) -> None:
-        self.attempts += 1
-        self._busy[claimed.endpoint_id] += 1
-        if claimed.secrets:
-            self._driver.add(request_of(claimed), claimed)
+    def _put_off(self, error: psycopg.OperationalError) -> None:
+        """Claim later, while there is something to see to its end; else give up."""
+        if not len(self._driver) and self._recorder.is_empty:
+            self._failure = error
+            return
+        log.warning("No claim while requests are on their way: %s", error)
+        self._claim_at = time.monotonic() + CLAIM_AGAIN_S
+
+    def _start(self, parcel: Parcel, now: float) -> None:
+        first = parcel.first
+        self._pacing.begin(first.endpoint_id, parcel, now, is_late=first.is_late)
+        if first.destination.secrets:
+            self._driver.add(parcel.request(), parcel)
         else:
-            self._note(claimed, _unsigned(claimed))
+            self._end(parcel, unsigned())
 
-    def _collect(self, ended: list[tuple[Claimed, Outcome]]) -> None:
-        for claimed, outcome in ended:
-            self._note(claimed, outcome)
-        if self._results and self._is_record_due():
-            self._record()
+    def _collect(self, ended: list[tuple[Parcel, Outcome]]) -> None:
+        for parcel, outcome in ended:
+            self._end(parcel, outcome)
 
-    def _is_record_due(self) -> bool:
-        is_enough = len(self._results) >= RECORD_BATCH or not len(self._driver)
-        return (is_enough and not self._is_refused) or (
-            time.monotonic() >= self._record_at
-        )
-
-    def _record(self) -> None:
-        try:
-            record(self._results)
-        except psycopg.OperationalError as error:
-            self._keep_leased(error)
-            return
-        self._results = []
-        self._is_refused = False
-
-    def _keep_leased(self, error: psycopg.OperationalError) -> None:
-        """Keep the results that still count, to write them in a moment."""
+    def _end(self, parcel: Parcel, outcome: Outcome) -> None:
         now = time.monotonic()
-        oldest = now + RECORD_AGAIN_S - settings.DELIVERY_LEASE_S
-        kept = [one for one in self._results if one.outcome.started > oldest]
-        log.warning(
-            "%d results could not be written, %d will be tried again: %s",
-            len(self._results),
-            len(kept),
-            error,
-        )
-        self._results = kept
-        self._is_refused = bool(kept)
-        self._record_at = now + RECORD_AGAIN_S
+        endpoint_id = parcel.first.endpoint_id
+        verdict = _verdict(outcome)
+        self._pacing.end(endpoint_id, parcel, now, verdict=verdict)
+        evidence_s = None
+        if not verdict:
+            evidence_s = self._pacing.evidence_s(endpoint_id, now)
+        self._recorder.add(parcel.results(outcome, evidence_s))
 
-    def _note(self, claimed: Claimed, outcome: Outcome) -> None:
-        if not self._results:
-            self._record_at = time.monotonic() + RECORD_WAIT_S
-        self._results.append(Result(claimed, outcome))
-        self._busy[claimed.endpoint_id] -= 1
-        self._busy += Counter()
+    def _move_records_on(self, *, is_last: bool) -> None:
+        try:
+            self._recorder.move_on(is_last=is_last)
+        except Exception as error:
+            log.exception("Results were lost; their deliveries go out again.")
+            self._failure = error
 
 
-def deliver(*, turn_s: float = 10.0) -> bool:
+def _verdict(outcome: Outcome) -> bool | None:
+    """Return whether it went well; None: it asks for fewer requests at a time."""
+    if outcome.is_success:
+        return True
+    is_too_much = outcome.error == "timeout" or outcome.status_code in THROTTLED
+    return None if is_too_much else False
+
+
+def deliver(
+    *,
+    turn_s: float = 10.0,
+    linger_s: float = 0.0,
+    is_stopping: Callable[[], bool] = _never,
+) -> bool:
     """
     Attempt the deliveries that are due, and those that become due meanwhile.
 
     `turn_s`: how long to claim; what is on its way then is still seen to its end.
+    `linger_s`: how long to stay after the last work: what comes then needs no bell.
+    `is_stopping`: tells that the worker is to end, and so the turn.
     Returns whether the turn ended before the work did.
     """
+    until = time.monotonic() + turn_s
     cancel_orphans()
-    with Driver[Claimed]() as driver:
-        return _Run(driver, time.monotonic() + turn_s).is_over_with_work_left()
+    with (
+        Driver[Parcel]() as driver,
+        Recorder() as recorder,
+        ThreadPoolExecutor(1, thread_name_prefix="claim") as claiming,
+    ):
+        turn = _Turn(driver, recorder, claiming, _pacing(), linger_s)
+        return turn.run(until, is_stopping)
 
 
-def request_of(claimed: Claimed) -> Request:
-    """Return the signed request of one attempt."""
-    message_id = public_id("msg", claimed.message_id)
-    timestamp = int(claimed.now_s())
-    signatures = " ".join(
-        sign_standard(standard_key(secret), message_id, timestamp, claimed.body)
-        for secret in claimed.secrets
-    )
-    newest = hub_key(claimed.secrets[0])
-    return Request(
-        url=claimed.url,
-        headers=(
-            "Content-Type: application/json",
-            f"WebHook-Request-Origin: {origin()}",
-            f"webhook-id: {message_id}",
-            f"webhook-timestamp: {timestamp}",
-            f"webhook-signature: {signatures}",
-            f"X-Hub-Signature-256: {sign_hub(newest, claimed.body)}",
-        ),
-        body=claimed.body,
-    )
-
-
-def _unsigned(claimed: Claimed) -> Outcome:
-    """Return the outcome of an attempt that could not be signed, and was not made."""
-    return Outcome(
-        status_code=None,
-        error="secret_unusable",
-        detail="The endpoint's secret does not open: an encryption key is missing.",
-        headers={},
-        body=b"",
-        address="",
-        started=time.monotonic(),
-        duration_s=0.0,
-    )
+def _pacing() -> Pacing:
+    if not hasattr(_memory, "pacing"):
+        _memory.pacing = Pacing()
+    pacing: Pacing = _memory.pacing
+    return pacing

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from subscriptions.models import Attempt, Delivery, Endpoint, EndpointSecret
-from subscriptions.services.claims import secret_context
+from subscriptions.sealing import secret_context
 from subscriptions.services.publishing import Event, publish
 from subscriptions.services.sending import deliver
 from subscriptions.tests.receivers import Received, Reply

@@ -13,9 +13,11 @@ from django.test import override_settings
 
 from subscriptions.http import Outcome, send_all
 from subscriptions.models import Endpoint
-from subscriptions.services.claims import ENDPOINT_LIMIT, Claimed, claim
+from subscriptions.services.claims import Claimed, claim
+from subscriptions.services.pacing import FIRST_LIMIT
+from subscriptions.services.parcels import single
 from subscriptions.services.recording import Result, record
-from subscriptions.services.sending import deliver, request_of
+from subscriptions.services.sending import deliver
 from subscriptions.tests.delivering import (
     attempts,
     deliver_until,
@@ -55,7 +57,7 @@ def test_late_result_is_refused_and_its_attempt_kept(
 def outcome_of_success(receiver: Receiver, claimed: Claimed) -> Outcome:
     """Really send the zombie's request, to a receiver that agrees by now."""
     receiver.behave = lambda _: Reply()
-    (outcome,) = send_all([request_of(claimed)])
+    (outcome,) = send_all([single(claimed).request()])
     assert outcome.is_success
     return outcome
 
@@ -71,7 +73,7 @@ def test_delivery_under_a_lease_is_not_claimed_again_before_it_ends(
         assert receiver.requests == []
         with pipeline() as lane:
             lane.execute(
-                "UPDATE subscriptions_delivery SET next_attempt_at = now() "
+                "UPDATE subscriptions_delivery SET leased_until = now() "
                 "WHERE tenant_id = %s",
                 [tenant.pk],
             )
@@ -119,7 +121,7 @@ def test_hanging_endpoint_does_not_hold_up_another_tenants(
         release.set()
         worker.join(20)
     assert took_s < 1.5
-    assert held <= ENDPOINT_LIMIT
+    assert held <= FIRST_LIMIT
 
 
 def test_granted_rate_is_not_exceeded(tenant: Tenant) -> None:

@@ -13,15 +13,16 @@ from django.db import connection
 
 from subscriptions.http import send_all
 from subscriptions.models import Endpoint
-from subscriptions.services import endpoints
 from subscriptions.services.claims import claim
 from subscriptions.services.endpoints import (
     EndpointLimitReached,
     create_endpoint,
     delete_endpoint,
+    registering,
 )
+from subscriptions.services.parcels import single
 from subscriptions.services.recording import Result, record
-from subscriptions.services.sending import deliver, request_of
+from subscriptions.services.sending import deliver
 from subscriptions.tests.calling import URL
 from subscriptions.tests.delivering import (
     attempts,
@@ -131,7 +132,7 @@ def test_an_endpoint_is_deleted_while_its_results_are_recorded(
         endpoint, _ = make_endpoint(tenant, receiver.url)
         publish_to(tenant)
         (claimed,) = [one for one in claim(100) if one.tenant_id == tenant.pk]
-        (outcome,) = send_all([request_of(claimed)])
+        (outcome,) = send_all([single(claimed).request()])
     with ExitStack() as threads, acting_for(tenant):
         # What deleting does first; the result, a failure, changes the endpoint too.
         Endpoint.objects.select_for_update().get(pk=endpoint.pk)
@@ -149,7 +150,7 @@ def test_an_endpoint_is_deleted_while_its_results_are_recorded(
 def test_two_who_register_at_once_do_not_pass_the_limit(
     tenant: Tenant, actor: Actor, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(endpoints, "ENDPOINT_LIMIT", 1)
+    monkeypatch.setattr(registering, "ENDPOINT_LIMIT", 1)
 
     def register() -> None:
         with acting_for(tenant):

@@ -1,0 +1,71 @@
+"""Finding the endpoints that have something due and may be sent to now."""
+
+from subscriptions.services.pacing import Opening
+from subscriptions.services.window_ends import close_over
+from tenants.database import Cursor
+
+#: Endpoints that one look returns; those with an alarm first, then any.
+LOOK_LIMIT = 512
+
+# From each endpoint with waiting deliveries to the next by index delivery_due: what
+# idle endpoints there are costs nothing. What is due is looked up lane by lane, so that
+# each look is one descent however much is scheduled for later. What is left out: who is
+# held by a breaker, `Retry-After` or a maintenance window, or has no token in force.
+_LOOK = """
+WITH RECURSIVE waiting AS (
+    (SELECT tenant_id, endpoint_id FROM subscriptions_delivery
+    WHERE status = 'pending' ORDER BY tenant_id, endpoint_id LIMIT 1)
+    UNION ALL
+    SELECT next.tenant_id, next.endpoint_id FROM waiting w CROSS JOIN LATERAL (
+        SELECT d.tenant_id, d.endpoint_id FROM subscriptions_delivery d
+        WHERE d.status = 'pending'
+            AND (d.tenant_id, d.endpoint_id) > (w.tenant_id, w.endpoint_id)
+        ORDER BY d.tenant_id, d.endpoint_id LIMIT 1) next
+)
+SELECT e.tenant_id, e.id, e.max_concurrency, e.batch_size,
+    e.failing_since IS NOT NULL,
+    e.breaker <> 'closed' OR e.draining_since IS NOT NULL
+        OR coalesce(e.allowed_rate_per_min, e.max_rate_per_min) IS NOT NULL,
+    e.batch_size = 1 OR due.urgent OR (
+        SELECT count(*) >= e.batch_size
+            OR min(next_attempt_at) <= now() - e.batch_wait_s * interval '1 s'
+        FROM (
+            SELECT d.next_attempt_at FROM subscriptions_delivery d
+            WHERE d.tenant_id = e.tenant_id AND d.endpoint_id = e.id
+                AND d.status = 'pending' AND d.lane = ANY('{0,1,2}')
+                AND d.next_attempt_at <= now()
+                AND (d.leased_until IS NULL OR d.leased_until < now())
+            ORDER BY d.lane, d.next_attempt_at LIMIT e.batch_size) batch),
+    due.urgent, due.late
+FROM waiting w
+JOIN subscriptions_endpoint e ON e.id = w.endpoint_id AND e.tenant_id = w.tenant_id
+CROSS JOIN LATERAL (SELECT
+    EXISTS (SELECT FROM subscriptions_delivery d
+        WHERE d.tenant_id = e.tenant_id AND d.endpoint_id = e.id
+            AND d.status = 'pending' AND d.lane = 0 AND d.next_attempt_at <= now()
+            AND (d.leased_until IS NULL OR d.leased_until < now())) AS urgent,
+    EXISTS (SELECT FROM subscriptions_delivery d
+        WHERE d.tenant_id = e.tenant_id AND d.endpoint_id = e.id
+            AND d.status = 'pending' AND d.lane = 1 AND d.next_attempt_at <= now()
+            AND (d.leased_until IS NULL OR d.leased_until < now())) AS fresh,
+    EXISTS (SELECT FROM subscriptions_delivery d
+        WHERE d.tenant_id = e.tenant_id AND d.endpoint_id = e.id
+            AND d.status = 'pending' AND d.lane = 2 AND d.next_attempt_at <= now()
+            AND (d.leased_until IS NULL OR d.leased_until < now())) AS late
+    OFFSET 0) due
+WHERE e.status = 'active' AND e.deleted_at IS NULL
+    AND (e.hold_until IS NULL OR e.hold_until <= now())
+    AND (e.oauth2_token_url = '' OR e.oauth2_expires_at > now() + interval '10 s')
+    AND NOT EXISTS (SELECT FROM subscriptions_maintenancewindow m
+        WHERE m.endpoint_id = e.id AND m.closed_at IS NULL AND m.start_at <= now())
+    AND (due.urgent OR due.fresh OR due.late)
+ORDER BY due.urgent DESC, random()
+LIMIT %s::int
+"""
+
+
+def look(cursor: Cursor) -> list[Opening]:
+    """Return the endpoints that have something due, at most LOOK_LIMIT of them."""
+    close_over(cursor)
+    cursor.execute(_LOOK, [LOOK_LIMIT])
+    return [Opening(*row) for row in cursor.fetchall()]

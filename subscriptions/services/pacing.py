@@ -1,0 +1,251 @@
+"""
+How much one worker sends to whom at once: its own memory, and pure arithmetic.
+
+What all workers must obey (holds, breakers, rates) is in the endpoints' rows. What one
+worker learns by sending is here: how many requests an endpoint takes at a time, how
+quick it is, and how it has answered lately.
+Source: docs/explanation/delivery.md
+"""
+
+import random
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from uuid import UUID
+
+#: Requests that one worker has on their way.
+SLOTS = 256
+#: Slow requests do not count in full, so that they cannot keep the quick ones out; this
+#: is what there may be of all kinds.
+SLOTS_IN_ALL = 2 * SLOTS
+#: What endpoints that are slow may hold together, and late retries while others wait.
+SLOW_SLOTS = SLOTS // 2
+LATE_SLOTS = SLOTS // 4
+#: Requests to an endpoint that the worker knows nothing of, and to one that fails.
+FIRST_LIMIT = 8
+FAILING_LIMIT = 2
+#: Failures in a row after which an endpoint counts as one that fails.
+FAILING_STREAK = 3
+#: An answer that takes longer than this is slow.
+SLOW_S = 1.0
+#: The breaker opens when so many results within so long fail by such a share.
+EVIDENCE_RESULTS = 10
+EVIDENCE_S = 60.0
+EVIDENCE_SHARE = 0.7
+_EVIDENCE_KEPT = 200
+#: The share of the newest latency in the mean.
+_LATENCY_WEIGHT = 0.2
+#: Endpoints that are remembered.
+_REMEMBERED = 10_000
+#: The least that an endpoint may claim in its turn.
+_LEAST_SHARE = 4
+
+
+@dataclass(frozen=True)
+class Opening:
+    """An endpoint that has something due and may be sent to."""
+
+    tenant_id: int
+    endpoint_id: UUID
+    max_concurrency: int
+    batch_size: int
+    #: Whether its latest attempts failed, as all workers saw it.
+    is_failing: bool
+    #: Whether a rate or a breaker bounds it, and the claim must lock its row.
+    is_limited: bool
+    #: Whether its batch is full, or has waited long enough; always, without batches.
+    is_ripe: bool
+    has_urgent: bool
+    has_late: bool
+
+
+class Room(NamedTuple):
+    """How many requests a worker may begin."""
+
+    of_all: int
+    slow: int
+    late: int
+
+
+@dataclass
+class _Pace:
+    limit: float = FIRST_LIMIT
+    latency_s: float = 0.0
+    failures: int = 0
+    cut_at: float = 0.0
+    has_answered: bool = False
+    #: What is on its way and since when, the oldest first.
+    flying: dict[Hashable, float] = field(default_factory=dict)
+    #: When each of the latest requests began, and whether it succeeded.
+    results: deque[tuple[float, bool]] = field(
+        default_factory=lambda: deque(maxlen=_EVIDENCE_KEPT)
+    )
+
+    def is_slow(self, now: float) -> bool:
+        """Whether its answers take long, or the one that is awaited."""
+        oldest = next(iter(self.flying.values()), now)
+        return self.latency_s > SLOW_S or now - oldest > SLOW_S
+
+    def is_quick(self, now: float) -> bool:
+        """Whether it has shown to be quick."""
+        is_well = self.has_answered and self.failures == 0
+        return is_well and not self.is_slow(now)
+
+    def room(self, most: int) -> int:
+        """Return how many requests it may have more."""
+        limit = FAILING_LIMIT if self.failures >= FAILING_STREAK else int(self.limit)
+        return max(min(limit, most) - len(self.flying), 0)
+
+    def learn(self, started: float, now: float, verdict: bool | None) -> None:
+        """Learn from a request that has ended."""
+        weight = _LATENCY_WEIGHT if self.has_answered else 1.0
+        self.latency_s += weight * (now - started - self.latency_s)
+        self.has_answered = True
+        self.failures = 0 if verdict else self.failures + 1
+        self.results.append((started, bool(verdict)))
+        if verdict:
+            # Only a limit that is made use of grows: another one proves nothing.
+            if 2 * (len(self.flying) + 1) >= self.limit:
+                self.limit += 1.0 / self.limit
+        elif verdict is None and started > self.cut_at:
+            # Once for all that were on their way together.
+            self.limit, self.cut_at = max(self.limit / 2, 1.0), now
+
+    def evidence_s(self, now: float) -> float | None:
+        """Return how far back the evidence goes, and forget it; None: too little."""
+        while self.results and self.results[0][0] < now - EVIDENCE_S:
+            self.results.popleft()
+        failed = sum(not succeeded for _, succeeded in self.results)
+        if len(self.results) < EVIDENCE_RESULTS:
+            return None
+        if failed < EVIDENCE_SHARE * len(self.results):
+            return None
+        oldest = min(started for started, _ in self.results)
+        self.results.clear()
+        return now - oldest
+
+
+class Pacing:
+    """
+    The memory: told of each request's begin and end, asked what may be sent.
+
+    Safe to use from the thread that sends and the one that claims.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._paces: OrderedDict[UUID, _Pace] = OrderedDict()
+        #: Those of them with requests on their way.
+        self._airborne: dict[UUID, _Pace] = {}
+        self._late: set[Hashable] = set()
+        self._flying = 0
+
+    def begin(
+        self, endpoint_id: UUID, request: Hashable, now: float, *, is_late: bool = False
+    ) -> None:
+        """Note that a request is on its way."""
+        with self._lock:
+            pace = self._pace(endpoint_id)
+            pace.flying[request] = now
+            self._airborne[endpoint_id] = pace
+            self._flying += 1
+            if is_late:
+                self._late.add(request)
+
+    def end(
+        self, endpoint_id: UUID, request: Hashable, now: float, *, verdict: bool | None
+    ) -> None:
+        """
+        Note that a request has ended.
+
+        `verdict`: True: it succeeded. False: it failed. None: it failed in a way that
+        asks for fewer at a time: a time-out, 429 or 503.
+        """
+        with self._lock:
+            pace = self._pace(endpoint_id)
+            started = pace.flying.pop(request)
+            if not pace.flying:
+                del self._airborne[endpoint_id]
+            self._flying -= 1
+            self._late.discard(request)
+            pace.learn(started, now, verdict)
+
+    def evidence_s(self, endpoint_id: UUID, now: float) -> float | None:
+        """
+        Return how far back the evidence goes that opens the breaker; None: too little.
+
+        Evidence is used once: what was seen before counts no more.
+        """
+        with self._lock:
+            return self._pace(endpoint_id).evidence_s(now)
+
+    def has_slow(self, now: float) -> bool:
+        """Tell whether something is on its way to an endpoint that is slow."""
+        with self._lock:
+            return any(pace.is_slow(now) for pace in self._airborne.values())
+
+    def room(self, now: float) -> Room:
+        """Return how many requests may be begun now."""
+        with self._lock:
+            slow = sum(
+                len(pace.flying)
+                for pace in self._airborne.values()
+                if pace.is_slow(now)
+            )
+            room = SLOTS - (self._flying - slow) - min(slow, SLOW_SLOTS)
+            return Room(
+                of_all=max(min(room, SLOTS_IN_ALL - self._flying), 0),
+                slow=max(SLOW_SLOTS - slow, 0),
+                late=max(LATE_SLOTS - len(self._late), 0),
+            )
+
+    def shares(
+        self,
+        openings: Sequence[Opening],
+        room: Room,
+        now: float,
+        *,
+        is_careful: bool = False,
+    ) -> list[tuple[Opening, int]]:
+        """
+        Return how many requests each endpoint may have more, in order of their turns.
+
+        Those with an alarm come first; the rest in random order, so that none is always
+        last. Slow endpoints share what is left for slow ones. `is_careful`: those alone
+        that have shown to be quick.
+        """
+        turns = [one for one in openings if one.is_ripe]
+        random.shuffle(turns)
+        turns.sort(key=lambda one: not one.has_urgent)
+        share = max(_LEAST_SHARE, 2 * -(-room.of_all // max(len(turns), 1)))
+        slow_room = room.slow
+        found = []
+        for opening in turns:
+            with self._lock:
+                pace = self._paces.get(opening.endpoint_id) or _Pace(
+                    failures=FAILING_STREAK if opening.is_failing else 0
+                )
+                if is_careful and not pace.is_quick(now):
+                    continue
+                mine = min(pace.room(opening.max_concurrency), share)
+                if pace.is_slow(now):
+                    mine = min(mine, slow_room)
+                    slow_room -= mine
+            if mine > 0:
+                found.append((opening, mine))
+        return found
+
+    def _pace(self, endpoint_id: UUID) -> _Pace:
+        pace = self._paces.get(endpoint_id)
+        if pace is None:
+            pace = self._paces[endpoint_id] = _Pace()
+            if len(self._paces) > _REMEMBERED:
+                self._forget_one()
+        return pace
+
+    def _forget_one(self) -> None:
+        endpoint_id, pace = self._paces.popitem(last=False)
+        if pace.flying:
+            self._paces[endpoint_id] = pace
