@@ -1,0 +1,133 @@
+"""Consent, duplicates, gaps, batches and manifests, beside the platform's own code."""
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gridhook_client import (
+    Message,
+    Place,
+    Seen,
+    Unreadable,
+    batch_answer,
+    challenge_answer,
+    ids_hash,
+    missing,
+    options_headers,
+)
+from subscriptions.batches import verdicts
+
+ORIGIN = "gridhook.example"
+
+
+def message(message_id: str, *places: Place, **data: Any) -> Message:
+    kind = "delivery.manifest" if data else "callback.processed"
+    return Message(message_id, kind, datetime.now(tz=UTC), "acme", data, places)
+
+
+@pytest.mark.parametrize("origins", [["*"], [ORIGIN.upper()], ["other", ORIGIN]])
+def test_an_origin_that_may_send_is_named_with_its_rate(origins: list[str]) -> None:
+    asked = {"webhook-request-ORIGIN": "Gridhook.example"}
+    assert options_headers(asked, origins=origins, rate_per_min=120) == {
+        "WebHook-Allowed-Origin": ORIGIN,
+        "WebHook-Allowed-Rate": "120",
+    }
+    assert options_headers(asked, origins=origins)["WebHook-Allowed-Rate"] == "*"
+
+
+@pytest.mark.parametrize(
+    "origin", ["", "other.example", "a\r\nSet-Cookie: x", "é.example", "a" * 600]
+)
+def test_another_origin_is_given_no_consent(origin: str) -> None:
+    assert options_headers({"WebHook-Request-Origin": origin}, origins=[ORIGIN]) == {}
+    assert options_headers({}, origins=["*"]) == {}
+    if origin != "other.example":
+        assert options_headers({"WebHook-Request-Origin": origin}, origins=["*"]) == {}
+
+
+def test_a_challenge_is_repeated_and_nothing_else() -> None:
+    assert challenge_answer("hub.mode=subscribe&hub.challenge=a%2Bb") == b"a+b"
+    for query in (
+        "", "hub.challenge=a", "hub.mode=unsubscribe&hub.challenge=a",
+        "hub.mode=subscribe", "hub.mode=subscribe&hub.challenge=a&hub.challenge=b",
+        "hub.mode=subscribe&hub.challenge=%0d%0a", "hub.mode=subscribe&hub.challenge=é",
+        "hub.mode=subscribe&hub.challenge=" + "a" * 513, "a=b&" * 30, "x" * 9000,
+    ):  # fmt: skip
+        assert challenge_answer(query) is None
+
+
+@given(query=st.text())
+def test_no_query_raises(query: str) -> None:
+    assert (challenge_answer(query) or b"").isascii()
+
+
+def test_the_platform_reads_our_verdicts() -> None:
+    body = batch_answer({"msg_1": 200, "msg_2": (422, "no such meter"), "msg_3": 503})
+    found = verdicts(207, body, ["msg_1", "msg_2", "msg_3", "msg_4"])
+    assert [one.is_accepted for one in found.values()] == [True, False, False, False]
+    assert (found["msg_2"].status_code, found["msg_2"].detail) == (422, "no such meter")
+    assert found["msg_4"].status_code is None
+    assert json.loads(body)["results"][0] == {"id": "msg_1", "status": 200}
+
+
+def test_a_message_is_new_once_as_long_as_it_is_remembered() -> None:
+    seen = Seen(memory=2)
+    assert [seen.note(message(i)) for i in "aab"] == [True, False, True]
+    assert "a" in seen
+    seen.note(message("c"))
+    assert "a" not in seen
+    assert seen.note(message("a"))
+
+
+def test_a_gap_is_the_message_before_that_never_came() -> None:
+    seen = Seen()
+    first = message("m1", Place("WM-1", 1, None))
+    third = message("m3", Place("WM-1", 3, "m2"), Place("WM-2", 9, "m1"))
+    assert seen.gaps(first) == []
+    seen.note(first)
+    assert seen.gaps(third) == ["m2"]
+    seen.note(message("m2"))
+    assert seen.gaps(third) == []
+
+
+def manifest(**changes: Any) -> Message:
+    data = {
+        "day": "2026-11-22",
+        "messages": 3,
+        "ids_hash": ids_hash(["m1", "m2", "m3"]),
+        "devices": [
+            {"device": "WM-1", "messages": 2, "ids_hash": ids_hash(["m1", "m2"])},
+            {"device": "WM-2", "messages": 1, "ids_hash": ids_hash(["m3"])},
+        ],
+    }
+    return message("m9", **{**data, **changes})
+
+
+def test_the_hash_is_of_sorted_ids_by_line() -> None:
+    assert ids_hash(["b", "a", "b"]) == hashlib.sha256(b"a\nb").hexdigest()
+    assert ids_hash([]) == hashlib.sha256(b"").hexdigest()
+
+
+def test_a_complete_day_is_proven_and_what_is_missing_is_found_by_device() -> None:
+    whole = missing(manifest(), ["m3", "m1", "m2"], {})
+    assert (whole.is_complete, whole.expected, whole.seen) == (True, 3, 3)
+    assert whole.devices == ()
+    part = missing(manifest(), ["m1", "m3"], {"WM-1": ["m1"], "WM-2": ["m3"]})
+    assert (part.is_complete, part.seen, part.devices) == (False, 2, ("WM-1",))
+    assert missing(manifest(), [], {}).devices == ("WM-1", "WM-2")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"devices": 5}, {"devices": [1]}, {"devices": [{}]}, {"messages": "3"}],
+)
+def test_what_is_no_manifest_is_one_error(changes: dict[str, Any]) -> None:
+    with pytest.raises(Unreadable):
+        missing(manifest(**changes), [], {})
+    with pytest.raises(Unreadable):
+        missing(message("m1"), [], {})
