@@ -12,7 +12,12 @@ from subscriptions.catalogue import CATALOGUE
 from tenants.problems import Problem
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "clients" / "python" / "README.md",
+    *(ROOT / "docs").rglob("*.md"),
+]
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 

@@ -28,10 +28,7 @@ pytestmark = pytest.mark.processes
 CLIENT = Path(__file__).resolve().parent.parent
 ROOT = CLIENT.parent.parent
 PAGE = (CLIENT / "README.md").read_text()
-SEND, RECEIVE = re.findall(r"```python
-(.*?)```", PAGE, re.DOTALL)
-    r"```python\n(.*?)```", (CLIENT / "README.md").read_text(), re.DOTALL
-)
+SEND, RECEIVE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
