@@ -30,6 +30,7 @@ class _Message(msgspec.Struct):
     timestamp: str
     tenant: str
     data: msgspec.Raw
+    device: str | None = None
     sequence: int | None = None
     previous_id: str | None = None
     order: msgspec.Raw = msgspec.Raw()
@@ -74,6 +75,8 @@ def _cloud_event(message_id: str, body: bytes, source: str) -> dict[str, Any]:
         "tenant": message.tenant,
     }
     # Names and values as CloudEvents has them: letters and digits; text alone.
+    if message.device is not None:
+        event["device"] = message.device
     if message.sequence is not None:
         event["sequence"] = f"{message.sequence:0{_SEQUENCE_DIGITS}d}"
     if message.previous_id is not None:

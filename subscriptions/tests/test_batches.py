@@ -13,10 +13,10 @@ _BODY = (
 )
 _ORDERED = (
     b'{"id":"msg_2","type":"callback.processed","timestamp":"2026-11-23T18:21:01Z",'
-    b'"tenant":"acme","sequence":12,"previous_id":"msg_0","data":{}}'
+    b'"tenant":"acme","device":"WM-1","sequence":12,"previous_id":"msg_0","data":{}}'
 )
 _MANY = _ORDERED.replace(
-    b'"sequence":12,"previous_id":"msg_0"',
+    b'"device":"WM-1","sequence":12,"previous_id":"msg_0"',
     b'"order":[{"device":"WM-1","sequence":3,"previous_id":null}]',
 )
 IDS = ["msg_1", "msg_2", "msg_3"]
@@ -46,6 +46,7 @@ def test_a_batch_is_a_list_of_cloud_events() -> None:
         "data": {"a": "é", "b": 0.1},
     }
     assert (int(two["sequence"]), two["previousid"]) == (12, "msg_0")
+    assert two["device"] == "WM-1"
     assert json.loads(three["order"]) == [
         {"device": "WM-1", "sequence": 3, "previous_id": None}
     ]

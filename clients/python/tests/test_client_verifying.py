@@ -314,7 +314,7 @@ def test_the_platforms_batch_is_read_message_by_message() -> None:
     one, two, three = batch.messages
     assert batch.id == "bat_1"
     assert one == verifier().verify(headers(), BODY)
-    assert (two.id, two.order) == ("msg_2", (Place("", 7, "msg_0"),))
+    assert (two.id, two.order) == ("msg_2", (Place("WM-1", 7, "msg_0"),))
     assert three.order == (Place("WM-1", 7, "msg_0"), Place("WM-2", 1, None))
     with pytest.raises(VerificationFailed):
         verifier().verify(sent, body)
@@ -326,7 +326,7 @@ def events(*changes: dict[str, Any]) -> bytes:
 
 
 def test_a_batch_is_as_the_next_test_changes_it() -> None:
-    body = events({}, {"sequence": "7"}, {"order": "[]"})
+    body = events({}, {"sequence": "7", "device": "d"}, {"order": "[]"})
     assert len(verifier().verify_batch(headers(body), body).messages) == 3
 
 
@@ -334,7 +334,8 @@ def test_a_batch_is_as_the_next_test_changes_it() -> None:
     "body",
     [
         b"{}", b"[1]", b"[{}]", BODY, b'[{"id": "m"}]',
-        events({"sequence": "x"}), events({"sequence": "9" * 5000}),
+        events({"sequence": "7"}), events({"sequence": "x", "device": "d"}),
+        events({"sequence": "9" * 5000, "device": "d"}),
         events({"order": 5}), events({"order": "["}), events(*[{}] * 1001),
     ],
 )  # fmt: skip

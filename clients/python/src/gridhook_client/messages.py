@@ -19,7 +19,6 @@ class Unreadable(ValueError):
 class Place:
     """Where a message stands among those about one device, at an ordered endpoint."""
 
-    #: Empty: the batch that it came in does not say.
     device: str
     sequence: int
     #: The message before it; None: it is the first.
@@ -138,7 +137,7 @@ def _order_of_event(event: Mapping[str, Any]) -> tuple[Place, ...]:
     has_previous = event.get("previousid") is not None
     return (
         Place(
-            device="",
+            device=_text(event, "device"),
             sequence=_count(_whole(digits)),
             previous_id=_text(event, "previousid") if has_previous else None,
         ),
