@@ -14,7 +14,9 @@ from unfold.decorators import display
 
 from ingest.models import Channel
 from ingest.queries.watches import with_watch
+from ingest.services.thresholds import set_daily_threshold
 from ingest.services.watches import LEAST_S, MOST_S, Which, watch_channel, watch_many
+from ingest.units import plain
 from tenants.console.forms import ConsoleForm
 from tenants.console.pages import EVERYONE, TenantAdmin, actor_and_tenant
 
@@ -63,6 +65,17 @@ class WatchForm(ConsoleForm):
         max_value=MOST_S,
         help_text="Within which a callback with a reading comes, however late: 3600 is "
         "an hour, 90000 a day and an hour. Empty: silence is no news.",
+    )
+
+
+class ThresholdForm(ConsoleForm):
+    """Above which usage of a day it is news."""
+
+    daily_threshold = forms.DecimalField(
+        label="Daily threshold",
+        required=False,
+        min_value=0,
+        help_text="In the channel's unit, for a local day. Empty: no day is news.",
     )
 
 
@@ -167,21 +180,28 @@ class ChannelAdmin(TenantAdmin):
             ("Kind", thing.get_kind_display()),
             ("Commodity", thing.commodity),
             ("Unit", thing.unit or None),
+            ("Daily threshold", _with_unit(thing)),
             ("Expected within", in_words(thing.expected_interval_s) or None),
             ("Last heard", _watch(thing, "heard_at")),
             ("Due", _watch(thing, "due_at")),
             ("Silent since", _watch(thing, "silent_since")),
         ]
-        links = self.form_link(
-            request, thing, "watch", "notifications", "Watch for silence"
-        )
+        links = [
+            *self.form_link(
+                request, thing, "watch", "notifications", "Watch for silence"
+            ),
+            *self.form_link(
+                request, thing, "threshold", "trending_up", "Set a daily threshold"
+            ),
+        ]
         return {"facts": facts, "links": links}
 
     def more_pages(self) -> list[Page]:
-        """Return the forms for watching one, and many."""
+        """Return the forms for watching one, and many, and for a threshold."""
         return [
             ("watch-many/", "watch_many", self.watch_many_view),
             ("<int:object_id>/watch/", "watch", self.watch_view),
+            ("<int:object_id>/threshold/", "threshold", self.threshold_view),
         ]
 
     def watch_view(self, request: HttpRequest, object_id: int) -> HttpResponse:
@@ -199,6 +219,26 @@ class ChannelAdmin(TenantAdmin):
             save,
             title=f"Watch {channel.device.name} / {channel.code} for silence",
             initial={"expected_interval_s": channel.expected_interval_s},
+        )
+
+    def threshold_view(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """Show the form for a day's threshold, and take it."""
+        channel = self.writable(request, str(object_id))
+
+        def save(data: dict[str, Any]) -> HttpResponse:
+            set_daily_threshold(**actor_and_tenant(request), channel=channel, **data)
+            messages.success(request, "Days are judged by it as readings come.")
+            return self.to_page(channel)
+
+        threshold = channel.daily_threshold
+        return self.form_page(
+            request,
+            ThresholdForm,
+            save,
+            title=f"Set the threshold of {channel.device.name} / {channel.code}",
+            initial={
+                "daily_threshold": None if threshold is None else plain(threshold)
+            },
         )
 
     def watch_many_view(self, request: HttpRequest) -> HttpResponse:
@@ -231,6 +271,11 @@ class ChannelAdmin(TenantAdmin):
         """Refuse who may not change channels."""
         if not self.may_write(request):
             raise PermissionDenied
+
+
+def _with_unit(channel: Channel) -> str | None:
+    threshold = channel.daily_threshold
+    return None if threshold is None else f"{plain(threshold)} {channel.unit}".strip()
 
 
 def _is_id(text: str) -> bool:

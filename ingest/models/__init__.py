@@ -14,6 +14,7 @@ from ingest.models.devices import (
     Device,
     DeviceStatus,
     ReadingKind,
+    ThresholdCrossing,
 )
 from ingest.models.readings import (
     Quality,
@@ -49,6 +50,7 @@ __all__ = [
     "Scheme",
     "Source",
     "SourceSecret",
+    "ThresholdCrossing",
     "UnknownDevices",
     "Usage",
     "UsageMark",

@@ -64,6 +64,10 @@ class Channel(models.Model):
     longest_s = models.PositiveIntegerField(default=0, editable=False)
     #: Seconds within which the next reading is expected; null: silence is no news.
     expected_interval_s = models.PositiveIntegerField(null=True, blank=True)
+    #: Usage of a local day, in `unit`, above which it is news; null: none is.
+    daily_threshold = models.DecimalField(
+        max_digits=60, decimal_places=20, null=True, blank=True
+    )
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
@@ -97,3 +101,23 @@ class ChannelWatch(models.Model):
 
     def __str__(self) -> str:
         return f"{self.channel_id} due {self.due_at}"
+
+
+class ThresholdCrossing(models.Model):
+    """A local day on which a channel's usage passed its threshold; told once."""
+
+    pk = models.CompositePrimaryKey("tenant_id", "channel_id", "day")
+    tenant = models.ForeignKey(Tenant, models.DO_NOTHING, related_name="+")
+    channel = models.ForeignKey(Channel, models.DO_NOTHING, related_name="+")
+    day = models.DateField()
+    #: As they were when it was told.
+    value = models.DecimalField(max_digits=60, decimal_places=20)
+    threshold = models.DecimalField(max_digits=60, decimal_places=20)
+    told_at = models.DateTimeField()
+
+    class Meta:
+        managed = False
+        db_table = "ingest_thresholdcrossing"
+
+    def __str__(self) -> str:
+        return f"{self.channel_id} {self.day}"

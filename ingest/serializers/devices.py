@@ -34,6 +34,9 @@ class ChannelSerializer(serializers.ModelSerializer[Channel]):
 
     device = serializers.CharField(source="device.name", read_only=True)
     channel = serializers.CharField(source="code", read_only=True)
+    daily_threshold = serializers.SerializerMethodField(
+        help_text="Usage of a local day, in `unit`, above which it is news."
+    )
     last_heard_at = serializers.DateTimeField(
         source="heard_at",
         read_only=True,
@@ -53,12 +56,18 @@ class ChannelSerializer(serializers.ModelSerializer[Channel]):
             "commodity",
             "unit",
             "expected_interval_s",
+            "daily_threshold",
             "last_heard_at",
             "due_at",
             "silent_since",
             "created_at",
         ]
         read_only_fields = fields
+
+    def get_daily_threshold(self, channel: Channel) -> str | None:
+        """Return the exact decimal; null: none."""
+        threshold = channel.daily_threshold
+        return None if threshold is None else plain(threshold)
 
 
 class ExpectedIntervalSerializer(serializers.Serializer[Any]):
@@ -70,7 +79,7 @@ class ExpectedIntervalSerializer(serializers.Serializer[Any]):
 
 
 class ChannelChangeSerializer(serializers.Serializer[Any]):
-    """What a channel measures, and within which time its next reading is expected."""
+    """What a channel measures, and what of it is news."""
 
     commodity = serializers.RegexField(
         r"^[a-z][a-z0-9_]*$", max_length=32, required=False
@@ -78,12 +87,19 @@ class ChannelChangeSerializer(serializers.Serializer[Any]):
     expected_interval_s = serializers.IntegerField(
         allow_null=True, required=False, help_text="Null: silence is no news."
     )
+    daily_threshold = serializers.DecimalField(
+        max_digits=None,
+        decimal_places=None,
+        allow_null=True,
+        required=False,
+        help_text="Usage of a local day, in `unit`, above which it is news; or null.",
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Refuse a change of nothing."""
         if not attrs:
             raise serializers.ValidationError(
-                "Neither commodity nor expected_interval_s is given."
+                "None of commodity, expected_interval_s, daily_threshold is given."
             )
         return attrs
 

@@ -7,8 +7,10 @@ so the last computation of a day has seen every reading, and no update is lost.
 Source: docs/explanation/usage.md
 """
 
+from ingest.services.thresholds import tell_crossed
 from ingest.shares import STATE_UNITS, USED
 from tenants.database import pipeline
+from tenants.doorbell import ring
 
 _LOCK = "SELECT pg_try_advisory_xact_lock(hashtext('ingest.recompute_usage'))"
 #: Room to sort a transaction's readings without a file.
@@ -28,10 +30,12 @@ bound AS MATERIALIZED (
     JOIN tenants_tenant t ON t.id = d.tenant_id
 ),
 bucket AS MATERIALIZED (
-    SELECT m.tenant_id, m.channel_id, m.day AS place, d.from_at, d.to_at
+    SELECT m.tenant_id, m.channel_id, m.day AS place, d.from_at, d.to_at,
+        c.daily_threshold IS NOT NULL AS has_threshold
     FROM marked m JOIN bound d USING (tenant_id, day)
     CROSS JOIN LATERAL (
-        SELECT tenant_id, unit FROM ingest_channel WHERE id = m.channel_id LIMIT 1
+        SELECT tenant_id, unit, daily_threshold FROM ingest_channel
+        WHERE id = m.channel_id LIMIT 1
     ) AS c
     WHERE c.tenant_id = m.tenant_id AND c.unit <> ALL (%(state_units)s::text[])
 ),
@@ -55,7 +59,9 @@ stored AS (
         actual_s = excluded.actual_s, estimated_s = excluded.estimated_s,
         reading_count = excluded.reading_count, computed_at = excluded.computed_at
 )
-SELECT count(*) FROM mark
+SELECT (SELECT count(*) FROM mark),
+    array_agg(tenant_id), array_agg(channel_id), array_agg(place)
+FROM bucket WHERE has_threshold
 """  # noqa: S608
 
 
@@ -63,6 +69,7 @@ def recompute(limit: int) -> int:
     """
     Compute the usage of the days under the first `limit` marks.
 
+    Tells of the days that passed their threshold by that.
     Returns: the marks taken; 0: none is left, or another worker is at it.
     """
     with pipeline() as lane:
@@ -73,4 +80,8 @@ def recompute(limit: int) -> int:
         row = lane.execute(
             _RECOMPUTE, {"limit": limit, "state_units": list(STATE_UNITS)}
         ).fetchone()
-    return int(row[0]) if row else 0
+        marks, *days = row or (0, None, None, None)
+        told = tell_crossed(lane, days) if days[0] else 0
+    if told:
+        ring("subscriptions.deliver")
+    return int(marks)

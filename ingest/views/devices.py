@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db import transaction
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 from drf_spectacular.types import OpenApiTypes
@@ -24,6 +25,7 @@ from ingest.serializers.devices import (
     ReadingSerializer,
 )
 from ingest.services.devices import approve_device, quarantine_device, set_commodity
+from ingest.services.thresholds import set_daily_threshold
 from ingest.services.watches import watch_channel, watch_device
 from ingest.views.parameters import moment, optional, required
 from tenants.actors import actor_of
@@ -117,7 +119,7 @@ class ChannelViewSet(
 
     @extend_schema(request=ChannelChangeSerializer, responses=ChannelSerializer)
     def partial_update(self, request: Request, pk: str) -> Response:
-        """Say what the channel measures, and when its next reading is expected."""
+        """Say what the channel measures, and what of it is news."""
         channel = self.get_object()
         wanted = ChannelChangeSerializer(data=request.data)
         wanted.is_valid(raise_exception=True)
@@ -128,12 +130,16 @@ class ChannelViewSet(
             "actor": actor,
             "channel": channel,
         }
-        # What may be refused comes first: a refusal changes nothing.
-        if "expected_interval_s" in change:
-            seconds = change["expected_interval_s"]
-            watch_channel(**about, expected_interval_s=seconds)
-        if "commodity" in change:
-            set_commodity(**about, commodity=change["commodity"])
+        # A refusal changes nothing, whatever came before it.
+        with transaction.atomic():
+            if "expected_interval_s" in change:
+                seconds = change["expected_interval_s"]
+                watch_channel(**about, expected_interval_s=seconds)
+            if "daily_threshold" in change:
+                threshold = change["daily_threshold"]
+                set_daily_threshold(**about, daily_threshold=threshold)
+            if "commodity" in change:
+                set_commodity(**about, commodity=change["commodity"])
         return Response(self.get_serializer(self.get_object()).data)
 
 
