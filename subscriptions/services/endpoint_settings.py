@@ -11,6 +11,11 @@ from typing import Any, TypedDict
 from subscriptions import api_versions, filtering
 from subscriptions.catalogue import PATTERNS
 from subscriptions.models import Endpoint, Payload
+from subscriptions.services.endpoint_credentials import (
+    CREDENTIALS,
+    Columns,
+    check_together,
+)
 from subscriptions.services.signing_keys import ensure_key
 from tenants.models import Tenant
 from tenants.problems import Problem
@@ -23,7 +28,6 @@ CONCURRENCY_LIMIT = 256
 RATE_LIMIT_PER_MIN = 1_000_000
 EXTRA_SIGNATURES = ("v1a", "stripe")
 
-Columns = dict[str, Any]
 Rule = Callable[[Tenant, Endpoint, Any], Columns]
 
 
@@ -74,12 +78,14 @@ def apply(
     unknown = sorted(set(changes) - set(_RULES))
     if unknown:
         raise EndpointInvalid(f"{unknown[0][:64]}: there is no such setting.")
-    columns: Columns = {}
+    changed: set[str] = set()
     for name, wanted in changes.items():
-        columns |= _RULES[name](tenant, endpoint, wanted)
-    for column, value in columns.items():
-        setattr(endpoint, column, value)
-    return set(columns)
+        columns = _RULES[name](tenant, endpoint, wanted)
+        for column, value in columns.items():
+            setattr(endpoint, column, value)
+        changed |= set(columns)
+    check_together(endpoint)
+    return changed
 
 
 def _default(column: str) -> Any:
@@ -184,4 +190,5 @@ _RULES: dict[str, Rule] = {
     "max_concurrency": _number("max_concurrency", CONCURRENCY_LIMIT),
     "drain_rate_per_min": _number("drain_rate_per_min", RATE_LIMIT_PER_MIN),
     "extra_signatures": _extra_signatures,
+    **CREDENTIALS,
 }
