@@ -1,8 +1,9 @@
 """Deliveries: each message's way to each endpoint, and what a person does about it."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from django.contrib import admin, messages
@@ -11,6 +12,7 @@ from django.utils import timezone
 from django.utils.timesince import timesince
 from unfold.decorators import display
 
+from subscriptions.admin.endpoint_requests import DiscardForm
 from subscriptions.admin.rows import STATUS_LABELS, delivery_row, status_word
 from subscriptions.models import Delivery, DeliveryStatus, MessageDevice
 from subscriptions.outcomes import outcome_words
@@ -28,6 +30,8 @@ from tenants.console.pages import Button, TenantAdmin, actor_and_tenant
 _BODY_SHOWN_BYTES = 16 * 1024
 _DEVICES_SHOWN = 10
 _SECONDS_MATTER_S = 120
+#: What can still be given up for good.
+_OPEN = {DeliveryStatus.PENDING, DeliveryStatus.DEAD}
 
 
 @admin.register(Delivery)
@@ -78,11 +82,17 @@ class DeliveryAdmin(TenantAdmin):
             "origin": origin_of(thing),
             "devices": _devices(thing),
             "payload": {**payload(body), "is_own": own is not None},
+            "links": self._links(request, thing),
         }
+
+    def _links(self, request: HttpRequest, thing: Delivery) -> list[dict[str, str]]:
+        if thing.status not in _OPEN:
+            return []
+        return self.form_link(request, thing, "discard", "delete", "Discard")
 
     def buttons(self, request: HttpRequest, thing: Delivery) -> Sequence[Button]:
         """Return sending again; what was cancelled stays so."""
-        if thing.status == DeliveryStatus.CANCELLED:
+        if thing.status == DeliveryStatus.CANCELLED or thing.endpoint.deleted_at:
             return ()
         return (Button("retry", "Send again now", "send", "primary"),)
 
@@ -93,6 +103,30 @@ class DeliveryAdmin(TenantAdmin):
         )
         messages.success(request, f"{thing.event_type} is due again now.")
         return None
+
+    def more_pages(self) -> Sequence[tuple[str, str, Callable[..., HttpResponse]]]:
+        """Return the form for discarding one."""
+        return (("<uuid:object_id>/discard/", "discard", self.discard_view),)
+
+    def discard_view(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
+        """Ask why, and give one up for good."""
+        thing = self.writable(request, str(object_id))
+
+        def save(data: dict[str, Any]) -> HttpResponse:
+            deliveries.discard_delivery(
+                **actor_and_tenant(request), delivery=thing, now=timezone.now(), **data
+            )
+            messages.success(request, "It is discarded.")
+            return self.to_page(thing)
+
+        return self.form_page(
+            request,
+            DiscardForm,
+            save,
+            title=f"Discard {thing}",
+            intro="It is not sent any more. Its attempts and this reason stay.",
+            submit="Discard",
+        )
 
 
 def payload(body: bytes) -> dict[str, Any]:

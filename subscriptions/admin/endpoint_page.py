@@ -1,5 +1,6 @@
 """What the page of one callback URL shows."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -31,14 +32,17 @@ from subscriptions.queries.health import (
     health,
     recent_attempts,
 )
+from subscriptions.queries.redeliveries import caught_up_at, redeliveries_of
 from subscriptions.standing import hindrances
 from tenants.actors import actor_of
 from tenants.console.charts import bars
+from tenants.models import Tenant
 
 _LOG_LENGTH = 25
 #: Of how many of the newest deliveries some of one status are looked for.
 _LOOKED_AT = 10_000
 _STEPS_SHOWN = 6
+_VALUES_SHOWN = 10
 _REDELIVERIES_SHOWN = 5
 _GOOD_RATE, _FAIR_RATE = 0.99, 0.9
 #: Redeliveries older than this are of no interest to who looks at the endpoint.
@@ -62,7 +66,10 @@ def endpoint_page(request: HttpRequest, endpoint: Endpoint) -> dict[str, Any]:
         "windows": windows,
         "secrets": secrets_in_force(tenant, endpoint, now),
         "portal_links": portal_links(tenant, endpoint, now),
-        "redeliveries": [redelivery_row(one, now) for one in _latest(endpoint, now)],
+        "filters": [_filter(*item) for item in endpoint.filters.items()],
+        "redeliveries": [
+            redelivery_row(one, now) for one in _latest(tenant, endpoint, now)
+        ],
         **_log(request, endpoint),
     }
 
@@ -153,6 +160,14 @@ def attempts_chart(found: list[Slice]) -> dict[str, Any] | None:
     return {**chart, "precision": 0, "ticks": 8}
 
 
+def _filter(dimension: str, values: Sequence[str]) -> tuple[str, str]:
+    """Return a filter in words: its first values, and how many more there are."""
+    words = ", ".join(values[:_VALUES_SHOWN])
+    more = len(values) - _VALUES_SHOWN
+    words = f"{words} and {more:,} more" if more > 0 else words
+    return dimension.replace("_", " "), words
+
+
 def consent_row(step: Any) -> dict[str, Any]:
     """Return what the page shows of a step of the handshake."""
     word, tone = {
@@ -166,23 +181,23 @@ def consent_row(step: Any) -> dict[str, Any]:
     return {"step": step, "word": word, "tone": tone}
 
 
-def _latest(endpoint: Endpoint, now: datetime) -> list[Redelivery]:
-    mine = Redelivery.objects.filter(tenant=endpoint.tenant_id, endpoint=endpoint)
-    recent = mine.filter(created_at__gt=now - _RECENT)
+def _latest(tenant: Tenant, endpoint: Endpoint, now: datetime) -> list[Redelivery]:
+    recent = redeliveries_of(tenant).filter(
+        endpoint=endpoint, created_at__gt=now - _RECENT
+    )
     return list(recent.order_by("-created_at")[:_REDELIVERIES_SHOWN])
 
 
 def redelivery_row(redelivery: Redelivery, now: datetime) -> dict[str, Any]:
     """Return how far a redelivery has come, and when it will have caught up."""
     total = max(redelivery.total, redelivery.done, 1)
-    is_running = redelivery.status == RedeliveryStatus.RUNNING
-    left_s = (redelivery.total - redelivery.done) / max(redelivery.rate_per_s, 1)
-    ready_at = now + timedelta(seconds=max(left_s, 0))
+    ready_at = caught_up_at(redelivery, now)
+    is_completed = redelivery.status == RedeliveryStatus.COMPLETED
     return {
         "redelivery": redelivery,
-        "percent": 100 * redelivery.done // total if is_running else 100,
-        "is_running": is_running,
-        "ready_at": timezone.localtime(ready_at) if is_running else None,
+        "percent": 100 if is_completed else 100 * redelivery.done // total,
+        "is_running": ready_at is not None,
+        "ready_at": ready_at,
     }
 
 

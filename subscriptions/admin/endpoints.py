@@ -12,13 +12,13 @@ from unfold.decorators import display
 
 from subscriptions.admin.endpoint_forms import EndpointForm
 from subscriptions.admin.endpoint_page import endpoint_page, percent
+from subscriptions.admin.endpoint_redelivering import EndpointRedelivering
 from subscriptions.admin.rows import TONES
 from subscriptions.models import Breaker, Endpoint, EndpointStatus
 from subscriptions.queries.health import COUNT_LIMIT, Health, healths
 from subscriptions.services import endpoints
-from subscriptions.services.recovering import RECOVER_DEFAULT, recover
 from tenants.actors import actor_of
-from tenants.console.pages import Button, TenantAdmin, actor_and_tenant
+from tenants.console.pages import Button, actor_and_tenant
 
 _STATUS_LABELS = {
     "Active": "success",
@@ -26,11 +26,44 @@ _STATUS_LABELS = {
     "Paused": "info",
     "Disabled": "danger",
 }
+_RESUME = (Button("resume", "Resume", "play_arrow", "primary"),)
+_RUNNING = (
+    Button("verify", "Ask for consent", "verified_user", place="consent"),
+    Button("pause", "Pause", "pause"),
+)
+_WITHDRAW = Button(
+    "withdraw",
+    "Withdraw",
+    "remove_moderator",
+    confirm="Withdraw the consent? Messages wait until the URL consents again.",
+    place="consent",
+)
+_TEST = Button("test", "Send a test", "send")
+_DELETE = Button(
+    "delete",
+    "Delete",
+    "delete",
+    "danger",
+    "Delete this callback URL? Waiting messages to it are cancelled.",
+)
+#: Which part of the page leads to which form.
+_FORMS = (
+    ("", "edit", "edit", "Change"),
+    ("", "recover", "restart_alt", "Recover"),
+    ("settings", "edit", "edit", "Change"),
+    ("settings", "credentials", "badge", "Credentials"),
+    ("redeliveries", "recover", "restart_alt", "Recover what was given up"),
+    ("redeliveries", "replay", "replay", "Replay what was sent"),
+    ("redeliveries", "discard", "delete_sweep", "Discard what was given up"),
+    ("windows", "window", "event_busy", "Plan a window"),
+    ("secrets", "rotate", "key", "New secret"),
+    ("portal", "portal", "link", "Make a link"),
+)
 _BREAKER_LABELS = {"Closed": "default", "Open": "danger", "Half open": "warning"}
 
 
 @admin.register(Endpoint)
-class EndpointAdmin(TenantAdmin):
+class EndpointAdmin(EndpointRedelivering):
     """Callback URLs."""
 
     add_form = EndpointForm
@@ -114,38 +147,25 @@ class EndpointAdmin(TenantAdmin):
     # --- One -----------------------------------------------------------------
     def detail(self, request: HttpRequest, thing: Endpoint) -> dict[str, Any]:
         """Return all that the endpoint's page shows."""
-        tone = TONES[EndpointStatus(thing.status)]
-        return {"tone": tone, **endpoint_page(request, thing)}
+        return {
+            "tone": TONES[EndpointStatus(thing.status)],
+            "links": self._links(thing) if self.may_write(request) else (),
+            "portal_link": self.take_link(request, thing),
+            **endpoint_page(request, thing),
+        }
 
     def buttons(self, request: HttpRequest, thing: Endpoint) -> Sequence[Button]:
         """Return what the endpoint's status allows."""
         stopped = thing.status in {EndpointStatus.PAUSED, EndpointStatus.DISABLED}
-        flow = (
-            (Button("resume", "Resume", "play_arrow", "primary"),)
-            if stopped
-            else (
-                Button("verify", "Ask for consent", "verified_user"),
-                Button("pause", "Pause", "pause"),
-            )
-        )
-        return (
-            *flow,
-            Button("test", "Send a test", "send"),
-            Button("recover", "Retry what was given up", "restart_alt"),
-            Button(
-                "rotate",
-                "New secret",
-                "key",
-                confirm="Make a new secret? The old one also signs for one more day.",
-            ),
-            Button(
-                "delete",
-                "Delete",
-                "delete",
-                "danger",
-                "Delete this callback URL? Waiting messages to it are cancelled.",
-            ),
-        )
+        flow = _RESUME if stopped else _RUNNING
+        withdrawal = (_WITHDRAW,) if thing.consented_at else ()
+        return (*flow, *withdrawal, _TEST, _DELETE)
+
+    def _links(self, thing: Endpoint) -> list[dict[str, str]]:
+        return [
+            {**self.link_to(thing, name, icon, label), "place": place}
+            for place, name, icon, label in _FORMS
+        ]
 
     def create(self, request: HttpRequest, data: dict[str, Any]) -> HttpResponse:
         """Register a callback URL, and show its secret once."""
@@ -177,25 +197,10 @@ class EndpointAdmin(TenantAdmin):
         )
         messages.success(request, "A test is on its way; it appears in the log below.")
 
-    def do_recover(self, request: HttpRequest, thing: Endpoint) -> None:
-        """Send again what was given up in the last week."""
-        count = recover(
-            **actor_and_tenant(request),
-            endpoint=thing,
-            since=timezone.now() - RECOVER_DEFAULT,
-        )
-        messages.success(
-            request,
-            f"{count} deliveries of the last {RECOVER_DEFAULT.days} days are due "
-            f"again.",
-        )
-
-    def do_rotate(self, request: HttpRequest, thing: Endpoint) -> HttpResponse:
-        """Make a new secret, and show it once."""
-        secret = endpoints.rotate_secret(
-            **actor_and_tenant(request), endpoint=thing, now=timezone.now()
-        )
-        return self.show_once(request, thing, secret)
+    def do_withdraw(self, request: HttpRequest, thing: Endpoint) -> None:
+        """Take the consent back."""
+        endpoints.withdraw_consent(**actor_and_tenant(request), endpoint=thing)
+        messages.success(request, "The consent is withdrawn: messages wait.")
 
     def do_delete(self, request: HttpRequest, thing: Endpoint) -> HttpResponse:
         """Delete an endpoint."""

@@ -50,6 +50,8 @@ class Button:
     variant: str = "default"
     #: What the browser asks first; empty: nothing.
     confirm: str = ""
+    #: The part of the page that it stands in; empty: above all of them.
+    place: str = ""
 
 
 class TenantAdmin(ModelAdmin):
