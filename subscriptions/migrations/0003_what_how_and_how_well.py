@@ -246,6 +246,16 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name='endpoint',
+            name='oauth2_asked_at',
+            field=models.DateTimeField(null=True),
+        ),
+        migrations.AddField(
+            model_name='endpoint',
+            name='oauth2_step',
+            field=models.PositiveSmallIntegerField(default=0),
+        ),
+        migrations.AddField(
+            model_name='endpoint',
             name='oauth2_client_id',
             field=models.CharField(blank=True, default='', max_length=255),
         ),

@@ -94,6 +94,9 @@ class Endpoint(models.Model):
     oauth2_expires_at = models.DateTimeField(null=True)
     #: When a token is next asked for; null: not at all.
     oauth2_due_at = models.DateTimeField(null=True)
+    #: When one was last asked for, and how often in vain since.
+    oauth2_asked_at = models.DateTimeField(null=True)
+    oauth2_step = models.PositiveSmallIntegerField(default=0)
     oauth2_error = models.CharField(max_length=500, blank=True, default="")
 
     # --- Consent -------------------------------------------------------------
