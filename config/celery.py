@@ -31,6 +31,7 @@ app.conf.update(
         # What may wait for a slow server, or takes its time over many rows: beside
         # the deliveries, not among them.
         "tenants.*": {"queue": "billing"},
+        "subscriptions.fetch_tokens": {"queue": "billing"},
         "subscriptions.redeliver": {"queue": "billing"},
         "subscriptions.send_manifests": {"queue": "billing"},
         "subscriptions.maintain": {"queue": "billing"},
@@ -54,6 +55,8 @@ app.conf.update(
             ("ingest.find_silent", settings.SWEEP_INTERVAL_S),
             ("subscriptions.deliver", settings.SWEEP_INTERVAL_S),
             ("subscriptions.ask_consent", settings.SWEEP_INTERVAL_S),
+            ("subscriptions.fetch_tokens", settings.SWEEP_INTERVAL_S),
+            ("subscriptions.redeliver", settings.SWEEP_INTERVAL_S),
             ("billing.run_bills", settings.SWEEP_INTERVAL_S),
             ("ingest.maintain_partitions", 3600),
             ("tenants.send_mail", 30),

@@ -6,6 +6,7 @@ from celery import shared_task
 from celery.worker import state
 
 from subscriptions.services.consenting import ask_consent
+from subscriptions.services.redelivering import redeliver
 from subscriptions.services.sending import deliver
 from tenants.doorbell import ring
 
@@ -31,3 +32,10 @@ def _is_stopping() -> bool:
     """Tell whether the worker was asked to end: by then it is an exit code, or True."""
     asked: object = state.should_stop
     return asked is not None and asked is not False
+
+
+@shared_task(name="subscriptions.redeliver")
+def redeliver_due(**_: Any) -> None:
+    """Make the next messages of redeliveries due."""
+    if redeliver():
+        ring("subscriptions.redeliver")

@@ -34,7 +34,7 @@ from subscriptions.serializers import (
 )
 from subscriptions.services import endpoints
 from subscriptions.services.deliveries import retry_delivery
-from subscriptions.services.recovering import RECOVER_DEFAULT, recover
+from subscriptions.services.redelivering import RECOVER_DEFAULT, recover
 from tenants.actors import Actor, actor_of
 from tenants.identifiers import IdentifierInvalid, parse_public_id
 from tenants.models import Role, Tenant
@@ -182,8 +182,9 @@ class EndpointViewSet(TenantRows[Endpoint]):
     def recover(self, request: Request, id: str) -> Response:
         """Try the messages that died since then, or in the last 7 days, again."""
         wanted = self.given(RecoverySerializer)
-        since = wanted.get("since", timezone.now() - RECOVER_DEFAULT)
-        recovered = recover(**self._subject(), since=since)
+        now = timezone.now()
+        since = wanted.get("since", now - RECOVER_DEFAULT)
+        recovered = recover(**self._subject(), since=since, now=now).total
         return Response({"recovered": recovered}, status=status.HTTP_202_ACCEPTED)
 
 

@@ -226,7 +226,7 @@ class Redelivery(models.Model):
     #: Messages there were to send when it began, and those made due so far.
     total = models.PositiveIntegerField(default=0)
     done = models.PositiveIntegerField(default=0)
-    #: It has looked at everything up to this delivery.
+    #: A replay has looked at everything up to this message.
     cursor = models.UUIDField(null=True)
     #: What its rate allows is used up to this moment.
     rate_used_until = models.DateTimeField(db_default=Now())
