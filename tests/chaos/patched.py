@@ -4,7 +4,8 @@
 What a row cannot cause from outside is changed here, in a process of the test's own:
 slow or poisonous parsing, an impatient broker; and for the negative controls the very
 rules that a row is there to guard. With `deliver` as its only argument it delivers once
-and ends; other arguments go to Celery's worker.
+and ends; with `respawn` a child delivers until it is killed, and then another; other
+arguments go to Celery's worker.
 """
 
 import os
@@ -18,16 +19,23 @@ from types import ModuleType
 from typing import Any
 
 import django
+import psycopg
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django.setup()
 
-from config.celery import app  # noqa: E402 (Django's settings come first)
+from django.conf import settings  # noqa: E402 (Django's settings come first)
+
+from config.celery import app  # noqa: E402
 from ingest.processing import batch, claims, parsing, trials  # noqa: E402
 from subscriptions.services import claims as due  # noqa: E402
 from subscriptions.services import recording, sending  # noqa: E402
 
 SLOW_S = 4.0
+#: The longest exchange of a hasty deliverer.
+HASTY_S = 1
+#: Between the turns of a child that delivers.
+_PAUSE_S = 0.02
 #: When a worker that loops ends itself.
 LONGEST_S = 5.0
 _ROOM_BYTES = 256 * 1024 * 1024
@@ -151,7 +159,35 @@ def own_clock() -> None:
         now = f"'{datetime.now(UTC).isoformat()}'::timestamptz"
         return query.replace("clock_timestamp()", now).replace("now()", now)
 
-    _rewrite(due, "_claim_rows", mine)
+    _rewrite(due, "_take", mine)
+    _rewrite(due, "look", mine)
+
+
+def hasty() -> None:
+    """Wait a second for an answer, not fifteen."""
+    settings.DELIVERY_TIMEOUT_S = HASTY_S
+
+
+def forgetful() -> None:
+    """Take a message for delivered as soon as it is claimed."""
+    wrong = "SET status = 'delivered', finished_at = now(), claim_id"
+    _rewrite(due, "_take", lambda query: query.replace("SET claim_id", wrong))
+
+
+def respawn(work: Callable[[], object]) -> None:
+    """Have a child work until it is killed, and then another."""
+    while True:
+        child = os.fork()
+        if not child:
+            break
+        os.waitpid(child, 0)
+    while True:
+        try:
+            work()
+        except psycopg.OperationalError as error:
+            # The database is away: the next turn asks again.
+            sys.stderr.write(f"{error}\n")
+        time.sleep(_PAUSE_S)
 
 
 def _replace(module: ModuleType, name: str, value: object) -> None:
@@ -195,6 +231,8 @@ CHANGES: dict[str, Callable[[], None]] = {
         stubborn,
         unfenced,
         own_clock,
+        hasty,
+        forgetful,
     )
 }
 
@@ -205,6 +243,8 @@ def main(names: str, *arguments: str) -> None:
         CHANGES[name]()
     if arguments == ("deliver",):
         sending.deliver()
+    elif arguments == ("respawn",):
+        respawn(sending.deliver)
     else:
         app.worker_main(["--quiet", "worker", *arguments])
 

@@ -10,6 +10,7 @@ from tests.chaos import (
     clocks,
     deliveries,
     disk,
+    dying,
     ids,
     listener_deaths,
     poison,
@@ -243,6 +244,22 @@ _ALL = (
         30,
         control="leases by the process's own clock",
         needs=("faketime",),
+    ),
+    Row(
+        "R24a",
+        "a hundred receivers of all kinds, the deliverer killed",
+        dying.bad_receivers,
+        2,
+        60,
+        control="a deliverer that counts a claim as a delivery",
+    ),
+    Row(
+        "R24b",
+        "the deliverer killed with requests on their way",
+        dying.killed_mid_post,
+        0,
+        200,
+        control="a deliverer that counts a claim as a delivery",
     ),
 )
 ROWS = {row.id: row for row in _ALL}
