@@ -10,9 +10,12 @@ from django.db import connections
 from django.test import override_settings
 from pytest_django import DjangoDbBlocker
 
+from subscriptions.events import Event
+from subscriptions.services import publishing
 from tenants.actors import Actor, operator
 from tenants.models import Tenant
 from tenants.services import NewTenant, create_tenant
+from tests.schemas import check_told
 
 
 class QuickHasher(PBKDF2PasswordHasher):
@@ -30,6 +33,20 @@ def _database(django_db_blocker: DjangoDbBlocker) -> Generator[None, Any, None]:
     ):
         yield
         connections.close_all()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _told_as_catalogued() -> Generator[None, Any, None]:
+    """Compare what the platform tells in any test with the catalogue's schemas."""
+    check_types = publishing._check_types
+
+    def check(events: list[Event]) -> None:
+        check_types(events)
+        check_told(events)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(publishing, "_check_types", check)
+        yield
 
 
 def make_tenant(timezone: str = "Europe/Brussels", currency: str = "EUR") -> NewTenant:
