@@ -24,10 +24,13 @@ ALTER TABLE subscriptions_delivery
     ADD COLUMN leased_until timestamptz,
     ADD COLUMN cancel_reason text NOT NULL DEFAULT '';
 -- The claim: an endpoint's due deliveries, the most urgent lane first. A claim changes
--- none of these columns, so it touches no index.
+-- none of these columns, so it touches no index. What is published together is due at
+-- one moment; of entries that share a tuple none can be marked dead before the last is,
+-- and each claim would read the rows of all that are delivered.
 DROP INDEX delivery_due;
 CREATE INDEX delivery_due ON subscriptions_delivery
-    (tenant_id, endpoint_id, lane, next_attempt_at) WHERE status = 'pending';
+    (tenant_id, endpoint_id, lane, next_attempt_at)
+    WITH (deduplicate_items = off) WHERE status = 'pending';
 
 ALTER TABLE subscriptions_attempt
     ADD COLUMN endpoint_id uuid,

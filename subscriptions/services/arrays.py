@@ -19,5 +19,17 @@ def words(values: Iterable[str]) -> str:
     return _array(f'"{value}"' for value in values)
 
 
+def texts(values: Iterable[str]) -> str:
+    """Return a `text[]` of anything."""
+    return _array(
+        '"' + value.replace("\\", r"\\").replace('"', r"\"") + '"' for value in values
+    )
+
+
+def blobs(values: Iterable[bytes]) -> str:
+    """Return a `bytea[]`."""
+    return _array(rf'"\\x{value.hex()}"' for value in values)
+
+
 def _array(items: Iterable[str]) -> str:
     return "{" + ",".join(items) + "}"

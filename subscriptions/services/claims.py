@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 #: Deliveries in batches that one claim takes: their bodies are all in memory.
 BATCHED_ROWS = 1_000
 #: How long a worker goes by what it saw, while its claims come back full.
-LOOK_S = 0.05
+LOOK_S = 0.1
 _LATE = Lane.LATE.value
 _PROMPT_LANES = "{0,1}"
 _LATE_LANES = "{2}"

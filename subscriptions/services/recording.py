@@ -20,7 +20,7 @@ from subscriptions.breaking import Seen
 from subscriptions.http import Outcome
 from subscriptions.models import Lane
 from subscriptions.retries import pause_s, retry_after_s
-from subscriptions.services.arrays import numbers, uuids, words
+from subscriptions.services.arrays import blobs, numbers, texts, uuids, words
 from subscriptions.services.claims import Claimed, join_by_index
 from subscriptions.services.health_marks import mark_health
 from subscriptions.services.ordering import release
@@ -197,7 +197,7 @@ def _insert_attempts(cursor: Cursor, results: Sequence[Result]) -> None:
     now = time.monotonic()
     columns = zip(*(_attempt(result, now) for result in results), strict=True)
     tenants, ids, deliveries, counts, *rest = map(list, columns)
-    endpoints, batches, ago_s, durations, statuses, signed_at_s, errors, *texts = rest
+    endpoints, batches, ago_s, durations, statuses, signed_at_s, errors, *rest = rest
     # started_at by the database's clock: now, less how long ago it was.
     cursor.execute(
         """INSERT INTO subscriptions_attempt (tenant_id, id, delivery_id, number,
@@ -226,7 +226,8 @@ def _insert_attempts(cursor: Cursor, results: Sequence[Result]) -> None:
             numbers(statuses),
             numbers(signed_at_s),
             words(errors),
-            *texts,
+            *map(texts, rest[:-1]),
+            blobs(rest[-1]),
         ],
     )
 
