@@ -1,66 +1,105 @@
 """
 A subscriber as one should be: it consents, verifies, drops duplicates, answers soon.
 
-Stands alone: it needs no database and no settings. `manage.py listen` runs it.
+Stands alone: it needs no database and no settings. `manage.py listen` runs it. It
+verifies with the platform's own module, so that a clone of this repository is enough;
+subscribers outside use `clients/python`, which is judged by itself.
 """
 
 import json
 import random
-import threading
+import ssl
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TextIO
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tenants.signing import hub_key, standard_key, verify_hub, verify_standard
+from subscriptions.sample_ledger import (
+    Arrived,
+    Ledger,
+    message_of,
+    messages_of_batch,
+)
+from tenants import signing
 
 BODY_LIMIT_BYTES = 10 * 1024 * 1024
-#: Message ids that are remembered, the newest.
-MEMORY = 100_000
 #: Seconds without a byte after which a connection is closed.
 PATIENCE_S = 60
+BATCH = "application/cloudevents-batch+json"
+_SUCCESS = 2
 
 
-@dataclass
-class Ledger:
-    """What the subscriber got; safe from several threads."""
+@dataclass(frozen=True)
+class Keys:
+    """
+    What the messages' signatures are verified by.
 
-    print_line: Callable[[str], None]
-    record: TextIO | None = None
-    counts: Counter[str] = field(default_factory=Counter)
-    _seen: dict[str, None] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    Raises: ValueError: there is none, or one is malformed.
+    """
 
-    def note(self, outcome: str, message_id: str = "-", event_type: str = "-") -> None:
-        """Count a request and print its line."""
-        with self._lock:
-            self._note(outcome, message_id, event_type)
+    secrets: Sequence[str] = ()
+    public_keys: Sequence[str] = ()
 
-    def accept(self, message_id: str, event_type: str) -> None:
-        """Take a message, unless it was taken before."""
-        with self._lock:
-            is_new = message_id not in self._seen
-            self._seen[message_id] = None
-            if len(self._seen) > MEMORY:
-                del self._seen[next(iter(self._seen))]
-            self._note("accepted" if is_new else "duplicate", message_id, event_type)
+    def __post_init__(self) -> None:
+        """Refuse what no message could be verified by."""
+        if not self.secrets and not self.public_keys:
+            raise ValueError("give a secret or a public key")
+        for secret in self.secrets:
+            signing.standard_key(secret)
+        for public in self.public_keys:
+            signing.parse_public(public)
 
-    def _note(self, outcome: str, message_id: str, event_type: str) -> None:
-        self.counts[outcome] += 1
-        clock = time.strftime("%H:%M:%S")
-        self.print_line(f"{clock} {outcome:<9} {event_type:<24} {message_id}")
-        if self.record is not None:
-            line = {"outcome": outcome, "id": message_id, "type": event_type}
-            self.record.write(json.dumps(line) + "\n")
-            self.record.flush()
+    def are_of(self, headers: Any, body: bytes) -> bool:
+        """Tell whether every signature that they can judge is good."""
+        signed = {
+            "message_id": headers.get("webhook-id", ""),
+            "timestamp": headers.get("webhook-timestamp", ""),
+            "header": headers.get("webhook-signature", ""),
+        }
+        now_s = time.time()
+        is_good = True
+        if self.secrets:
+            standard = [signing.standard_key(secret) for secret in self.secrets]
+            hub = [signing.hub_key(secret) for secret in self.secrets]
+            is_good = signing.verify_standard(
+                standard, **signed, body=body, now_s=now_s
+            ) and signing.verify_hub(hub, headers.get("X-Hub-Signature-256", ""), body)
+        if self.public_keys:
+            public = [signing.parse_public(text) for text in self.public_keys]
+            is_good &= signing.verify_ed25519(public, **signed, body=body, now_s=now_s)
+        return is_good
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How it behaves; by itself, as it should."""
+
+    #: The share of requests that it answers with 500.
+    fail_rate: float = 0.0
+    #: The share of messages that it refuses with 422, alone or within a batch.
+    refuse_rate: float = 0.0
+    delay_s: float = 0.0
+    #: What it answers instead of its thanks; None: 204, and 200 to batches.
+    status: int | None = None
+    #: Requests per minute that it grants; None: as many as come.
+    rate_per_min: int | None = None
+    #: Whether it knows WebSub's handshake alone.
+    challenge_only: bool = False
+
+    def is_refusing(self) -> bool:
+        """Tell whether this message is one that it refuses."""
+        return random.random() < self.refuse_rate  # noqa: S311 (a share, no secret)
+
+    def is_failing(self) -> bool:
+        """Tell whether this request is one that fails."""
+        return random.random() < self.fail_rate  # noqa: S311 (a share, no secret)
 
 
 class SampleSubscriber(ThreadingHTTPServer):
-    """The server; `fail_rate` is the share of messages that it answers with 500."""
+    """The server."""
 
     daemon_threads = True
     block_on_close = False
@@ -70,15 +109,30 @@ class SampleSubscriber(ThreadingHTTPServer):
         self,
         address: tuple[str, int],
         *,
-        secrets: Sequence[str],
+        keys: Keys,
         ledger: Ledger,
-        fail_rate: float = 0.0,
+        manner: Manner = Manner(),
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        self.hub_keys = [hub_key(secret) for secret in secrets]
-        self.standard_keys = [standard_key(secret) for secret in secrets]
+        self.keys = keys
         self.ledger = ledger
-        self.fail_rate = fail_rate
+        self.manner = manner
+        self._tls = tls
         super().__init__(address, _Handler)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection; the handshake of TLS is in its own thread."""
+        if self._tls is None:
+            super().finish_request(request, client_address)
+            return
+        request.settimeout(PATIENCE_S)
+        try:
+            with self._tls.wrap_socket(request, server_side=True) as link:
+                super().finish_request(link, client_address)
+        except ssl.SSLError as error:
+            self.ledger.note("refused", error.reason or "tls", "-")
+        except (ConnectionError, TimeoutError):
+            return
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -90,13 +144,17 @@ class _Handler(BaseHTTPRequestHandler):
     def do_OPTIONS(self) -> None:
         """Consent, as CloudEvents webhooks do."""
         origin = self.headers.get("WebHook-Request-Origin")
-        if origin is None:
+        if origin is None or self.server.manner.challenge_only:
             self._reply(HTTPStatus.OK)
             return
         self.server.ledger.note("consent")
+        rate = self.server.manner.rate_per_min
         self._reply(
             HTTPStatus.OK,
-            headers={"WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": "*"},
+            headers={
+                "WebHook-Allowed-Origin": origin,
+                "WebHook-Allowed-Rate": "*" if rate is None else str(rate),
+            },
         )
 
     def do_GET(self) -> None:
@@ -109,21 +167,55 @@ class _Handler(BaseHTTPRequestHandler):
         self._reply(HTTPStatus.OK, json.dumps(self.server.ledger.counts).encode())
 
     def do_POST(self) -> None:
-        """Take a message."""
+        """Take a message, or several."""
         body = self._body()
         if body is None:
             return
-        if not self._is_signed(body):
+        if not self.server.keys.are_of(self.headers, body):
             self.server.ledger.note("refused")
             self._reply(HTTPStatus.UNAUTHORIZED, b"The signature does not match.\n")
             return
-        message_id, event_type = _identity(body)
-        if random.random() < self.server.fail_rate:  # noqa: S311 (a share, no secret)
-            self.server.ledger.note("failed", message_id, event_type)
-            self._reply(HTTPStatus.INTERNAL_SERVER_ERROR, b"Failed on purpose.\n")
+        is_batch = self.headers.get_content_type() == BATCH
+        try:
+            messages = messages_of_batch(body) if is_batch else [message_of(body)]
+        except (ValueError, TypeError, KeyError, AttributeError):
+            self.server.ledger.note("refused", str(self.headers.get("webhook-id")))
+            self._reply(HTTPStatus.BAD_REQUEST, b"This is no message.\n")
             return
-        self.server.ledger.accept(message_id, event_type)
-        self._reply(HTTPStatus.NO_CONTENT)
+        self._take(messages, is_batch=is_batch)
+
+    def _take(self, messages: list[Arrived], *, is_batch: bool) -> None:
+        manner = self.server.manner
+        time.sleep(manner.delay_s)
+        if manner.is_failing():
+            self._note_all("failed", messages)
+            self._reply(HTTPStatus.INTERNAL_SERVER_ERROR, b"Failed on purpose.\n")
+        elif manner.status is not None and manner.status // 100 != _SUCCESS:
+            self._note_all("failed", messages)
+            self._reply(HTTPStatus(manner.status), b"So on purpose.\n")
+        else:
+            self._answer([self._verdict(one) for one in messages], is_batch=is_batch)
+
+    def _verdict(self, message: Arrived) -> dict[str, Any]:
+        if self.server.manner.is_refusing():
+            self.server.ledger.note("refused", message.id, message.event_type)
+            said = {"status": 422, "detail": "Refused on purpose."}
+            return {"id": message.id, **said}
+        self.server.ledger.accept(message)
+        return {"id": message.id, "status": 200}
+
+    def _answer(self, verdicts: list[dict[str, Any]], *, is_batch: bool) -> None:
+        if is_batch:
+            status = self.server.manner.status or HTTPStatus.OK
+            self._reply(HTTPStatus(status), json.dumps({"results": verdicts}).encode())
+        elif verdicts[0]["status"] == HTTPStatus.OK:
+            self._reply(HTTPStatus(self.server.manner.status or HTTPStatus.NO_CONTENT))
+        else:
+            self._reply(HTTPStatus.UNPROCESSABLE_ENTITY, b"Refused on purpose.\n")
+
+    def _note_all(self, outcome: str, messages: list[Arrived]) -> None:
+        for message in messages:
+            self.server.ledger.note(outcome, message.id, message.event_type)
 
     def _body(self) -> bytes | None:
         """Return the body; None: it was refused already."""
@@ -131,22 +223,10 @@ class _Handler(BaseHTTPRequestHandler):
         if not length.isascii() or not length.isdigit():
             self._refuse(HTTPStatus.LENGTH_REQUIRED)
             return None
-        if int(length) > BODY_LIMIT_BYTES:
+        if len(length) > len(str(BODY_LIMIT_BYTES)) or int(length) > BODY_LIMIT_BYTES:
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
             return None
         return self.rfile.read(int(length))
-
-    def _is_signed(self, body: bytes) -> bool:
-        is_standard = verify_standard(
-            self.server.standard_keys,
-            message_id=self.headers.get("webhook-id", ""),
-            timestamp=self.headers.get("webhook-timestamp", ""),
-            header=self.headers.get("webhook-signature", ""),
-            body=body,
-            now_s=time.time(),
-        )
-        hub = self.headers.get("X-Hub-Signature-256", "")
-        return is_standard and verify_hub(self.server.hub_keys, hub, body)
 
     def _refuse(self, status: HTTPStatus) -> None:
         self.close_connection = True
@@ -164,21 +244,17 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         if status != HTTPStatus.NO_CONTENT:
             self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Type", "text/plain; charset=utf-8")
         self.end_headers()
-        self.wfile.write(body)
+        if status != HTTPStatus.NO_CONTENT:
+            self.wfile.write(body)
 
     def handle(self) -> None:
         """Serve a connection; one that breaks is no error here."""
         try:
             super().handle()
-        except (ConnectionError, TimeoutError):
+        except (ConnectionError, TimeoutError, ssl.SSLError):
             self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:
         """Leave the lines to the ledger."""
-
-
-def _identity(body: bytes) -> tuple[str, str]:
-    """Return a verified message's id and type."""
-    message = json.loads(body)
-    return str(message["id"]), str(message["type"])

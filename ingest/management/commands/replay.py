@@ -11,6 +11,7 @@ from ingest.replaying import arguments, reporting
 from ingest.replaying.meter_files import FORMATS, FileUnreadable, read
 from ingest.replaying.posting import Posting
 from ingest.replaying.sending import Outcome, Unreachable
+from tenants import secret_arguments
 
 
 class Command(BaseCommand):
@@ -26,7 +27,7 @@ class Command(BaseCommand):
         """Declare the arguments."""
         parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
         parser.add_argument("--url", required=True, help="the source's URL")
-        parser.add_argument("--secret", required=True, help="the source's secret")
+        secret_arguments.add_arguments(parser, whose="the source's")
         parser.add_argument("--format", choices=["auto", *FORMATS], default="auto")
         parser.add_argument(
             "--rate",
@@ -41,7 +42,7 @@ class Command(BaseCommand):
         """Read everything once, then send; exit 1 when something was not taken."""
         try:
             summary, refusals = _replay(options)
-        except (FileUnreadable, Unreachable, ValueError) as error:
+        except (FileUnreadable, Unreachable, OSError, ValueError) as error:
             raise CommandError(str(error)) from error
         self.stdout.write(
             reporting.as_json(summary)
@@ -55,7 +56,10 @@ class Command(BaseCommand):
 
 
 def _replay(options: dict[str, Any]) -> tuple[dict[str, Any], list[Outcome]]:
-    sender = arguments.sender(options, url=options["url"], secret=options["secret"])
+    secret = secret_arguments.secret(options)
+    if not secret:
+        raise ValueError("Which secret? Give --secret-file, or set GRIDHOOK_SECRET.")
+    sender = arguments.sender(options, url=options["url"], secret=secret)
     # Counting reads every line: a file that is wrong is refused before it is sent.
     total = sum(1 for _ in _postings(options))
     started_s = time.monotonic()

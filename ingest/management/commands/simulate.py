@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from ingest.replaying import arguments, fleet, reporting
 from ingest.replaying.posting import Posting
 from ingest.replaying.sending import Outcome, Unreachable
+from tenants import secret_arguments
 
 _DEFAULT_RATE = 5.0
 
@@ -29,7 +30,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the arguments."""
         parser.add_argument("--url", help="the source's URL (default: the demo's)")
-        parser.add_argument("--secret", help="the source's secret")
+        secret_arguments.add_arguments(parser, whose="the source's")
         parser.add_argument("--devices", type=int, required=True)
         parser.add_argument(
             "--rate",
@@ -64,7 +65,7 @@ class Command(BaseCommand):
             raise CommandError("--devices is at least 1, and --days at least 0.")
         try:
             summary, refusals = _simulate(options)
-        except (Unreachable, ValueError) as error:
+        except (Unreachable, OSError, ValueError) as error:
             raise CommandError(str(error)) from error
         self.stdout.write(
             reporting.as_json(summary)
@@ -95,14 +96,14 @@ def _simulate(
 
 def _source(options: dict[str, Any]) -> tuple[str, str]:
     """Return the source as given, or the one of the demo that runs in this folder."""
-    if options["url"] and options["secret"]:
-        return options["url"], options["secret"]
+    if options["url"] and (secret := secret_arguments.secret(options)):
+        return options["url"], secret
     try:
         demo = json.loads((settings.VAR / "demo.json").read_text(encoding="utf-8"))
         return demo["source_url"], demo["source_secret"]
     except (OSError, ValueError, KeyError) as error:
         raise CommandError(
-            "Which source? Give --url and --secret, or run beside `up --demo`."
+            "Which source? Give --url and --secret-file, or run beside `up --demo`."
         ) from error
 
 
