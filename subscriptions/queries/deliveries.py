@@ -1,11 +1,30 @@
 """Reading messages, deliveries and attempts."""
 
+from collections.abc import Collection
 from uuid import UUID
 
-from django.db.models import Count, QuerySet
+from django.db.models import QuerySet
 
-from subscriptions.models import Attempt, Delivery, Message
+from subscriptions.models import Attempt, Delivery, Endpoint, Message, MessageDevice
+from subscriptions.queries.undelivered import Undelivered, undelivered
+from tenants.identifiers import IdentifierInvalid, parse_public_id
 from tenants.models import Tenant
+
+__all__ = [
+    "SEARCH_LIMIT",
+    "Undelivered",
+    "attempts_of",
+    "deliveries_of",
+    "deliveries_of_messages",
+    "messages_of",
+    "messages_of_receipts",
+    "newest_messages_about",
+    "search",
+    "undelivered",
+]
+
+#: Deliveries that a search finds at most, and messages that it looks for.
+SEARCH_LIMIT = 100
 
 
 def messages_of(tenant: Tenant) -> QuerySet[Message]:
@@ -24,12 +43,67 @@ def attempts_of(tenant: Tenant, delivery: Delivery) -> QuerySet[Attempt]:
     return found.order_by("number", "started_at")
 
 
-def delivery_counts(tenant: Tenant, endpoint_id: UUID) -> dict[str, int]:
-    """Return how many of the endpoint's deliveries have each status."""
-    found = (
-        deliveries_of(tenant)
-        .filter(endpoint_id=endpoint_id)
-        .values("status")
-        .annotate(deliveries=Count("id"))
+def deliveries_of_messages(
+    tenant: Tenant, message_ids: Collection[UUID]
+) -> QuerySet[Delivery]:
+    """Return the messages' deliveries, by index delivery_once for each endpoint."""
+    everywhere = Endpoint.objects.filter(tenant=tenant).values_list("pk", flat=True)
+    return deliveries_of(tenant).filter(
+        endpoint_id__in=list(everywhere), message_id__in=message_ids
     )
-    return {row["status"]: row["deliveries"] for row in found}
+
+
+def newest_messages_about(
+    tenant: Tenant, device: str, limit: int = SEARCH_LIMIT
+) -> list[UUID]:
+    """Return the ids of the newest messages about the device, newest first."""
+    found = MessageDevice.objects.filter(tenant=tenant, device=device)
+    ids = found.order_by("-message_id").values_list("message_id", flat=True)
+    return list(ids[:limit])
+
+
+def messages_of_receipts(tenant: Tenant, receipt_ids: Collection[UUID]) -> list[UUID]:
+    """Return the ids of the messages that tell of these callbacks."""
+    found = messages_of(tenant).filter(receipt_id__in=receipt_ids)
+    return list(found.values_list("pk", flat=True)[:SEARCH_LIMIT])
+
+
+def search(
+    tenant: Tenant, text: str, receipt_ids: Collection[UUID] = ()
+) -> list[Delivery]:
+    """
+    Return the newest deliveries that the text stands for, SEARCH_LIMIT at most.
+
+    `text`: a message's, delivery's or receipt's id, or a device's name, whole.
+    `receipt_ids`: callbacks that the text stands for too, as a transaction id does.
+    """
+    wanted = text.strip()
+    if not wanted or "\0" in wanted:
+        return []
+    by_delivery = _parsed("dlv", wanted)
+    if by_delivery is not None:
+        rows = deliveries_of(tenant).filter(pk=by_delivery)
+    else:
+        rows = deliveries_of_messages(tenant, _messages(tenant, wanted, receipt_ids))
+    return list(rows.select_related("endpoint").order_by("-id")[:SEARCH_LIMIT])
+
+
+def _messages(
+    tenant: Tenant, wanted: str, receipt_ids: Collection[UUID]
+) -> Collection[UUID]:
+    message_id, receipt_id = _parsed("msg", wanted), _parsed("rcp", wanted)
+    if message_id is not None:
+        return [message_id]
+    if receipt_id is not None:
+        return messages_of_receipts(tenant, [receipt_id])
+    return {
+        *newest_messages_about(tenant, wanted),
+        *(messages_of_receipts(tenant, receipt_ids) if receipt_ids else ()),
+    }
+
+
+def _parsed(prefix: str, text: str) -> UUID | None:
+    try:
+        return parse_public_id(prefix, text)
+    except IdentifierInvalid:
+        return None

@@ -10,8 +10,9 @@ from tenants.database import acting_for, pipeline
 from tenants.identifiers import first_id, public_id
 
 _MESSAGES = """
-INSERT INTO subscriptions_message (tenant_id, id, event_type, body, created_at)
-SELECT %s, id, 'callback.processed', body, at
+INSERT INTO subscriptions_message
+    (tenant_id, id, event_type, receipt_id, body, created_at)
+SELECT %s, id, 'callback.processed', %s, body, at
 FROM unnest(%s::uuid[], %s::bytea[], %s::timestamptz[]) AS m (id, body, at)
 """
 _DELIVERIES = """
@@ -42,6 +43,7 @@ def write_history(
     devices: Sequence[str] = (),
     own_body: bytes | None = None,
     error: str = "timeout",
+    receipt_id: UUID | None = None,
 ) -> list[UUID]:
     """
     Write messages that were published then, a second after each other.
@@ -53,7 +55,7 @@ def write_history(
     bodies = [f'{{"id":"{public_id("msg", one)}"}}'.encode() for one in ids]
     tenant_id = endpoint.tenant_id
     with pipeline() as lane:
-        lane.execute(_MESSAGES, [tenant_id, ids, bodies, moments])
+        lane.execute(_MESSAGES, [tenant_id, receipt_id, ids, bodies, moments])
         values: list[Any] = [tenant_id, endpoint.pk, status, error, own_body, status]
         deliveries = [id_at(moment) for moment in moments]
         lane.execute(_DELIVERIES, [*values, deliveries, ids, moments])
