@@ -9,6 +9,10 @@ class ConfigConfig(AppConfig):
     name = "config"
 
     def ready(self) -> None:
-        """Load the Celery app, the checks, and what OpenAPI says of keys."""
+        """Load what every process has, and join what must not import each other."""
         from config import celery, checks  # noqa: F401
+        from ingest.queries.ledger import receipts_of
+        from subscriptions.origins import find_receipts_by
         from tenants import openapi  # noqa: F401
+
+        find_receipts_by(receipts_of)

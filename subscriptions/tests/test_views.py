@@ -284,9 +284,13 @@ def test_other_url_must_consent_again(tenant: Tenant, owner: Caller) -> None:
         same = owner.ask("PATCH", path, {"url": receiver.url, "description": "x"})
         assert (same.json()["status"], same.json()["description"]) == ("active", "x")
         other = owner.ask("PATCH", path, {"url": f"{receiver.url}/2"})
-        assert other.json()["status"] == "pending"
+        assert other.json()["status"] == "active"
+        assert other.json()["url"] == receiver.url
+        assert other.json()["proposed_url"] == f"{receiver.url}/2"
         ask_consent()
-        assert owner.get(path).json()["status"] == "active"
+        moved = owner.get(path).json()
+        assert (moved["url"], moved["proposed_url"]) == (f"{receiver.url}/2", "")
+        assert (moved["status"], moved["consent"]["status"]) == ("active", "granted")
     assert code(owner.ask("PATCH", path, {"url": "ftp://x/"})) == (400, "url_invalid")
     assert code(owner.ask("PATCH", path, {"event_types": ["no.such"]})) == (
         400,
