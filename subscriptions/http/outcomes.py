@@ -41,6 +41,9 @@ _WORDS = {
     "connection_reset": "The server closed the connection without a complete answer.",
     "response_invalid": "The answer is not HTTP that can be read",
 }
+#: Words that tell what else a broken connection may be: TLS 1.3 refuses a client's
+#: certificate only when the answer is read.
+_TOLD = {" alert ": "tls_error", "chunk": "response_invalid"}
 _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH}
 
 #: A client certificate and its key, in PEM.
@@ -105,6 +108,8 @@ def unsent(error: str, detail: str, *, started: float | None = None) -> Outcome:
 def diagnosis(code: int, text: str, system_error: int) -> tuple[str, str]:
     """Return libcurl's error as one of ours, with words for a person."""
     error = _ERRORS.get(code, "network_error")
+    if error == "connection_reset":
+        error = next((one for word, one in _TOLD.items() if word in text), error)
     if error == "connection_refused" and system_error in _UNREACHABLE:
         return "network_unreachable", text
     if error == "timeout":

@@ -27,6 +27,8 @@ _NO_OAUTH2: Columns = {
     "sealed_oauth2_token": b"",
     "oauth2_expires_at": None,
     "oauth2_due_at": None,
+    "oauth2_asked_at": None,
+    "oauth2_step": 0,
     "oauth2_error": "",
 }
 

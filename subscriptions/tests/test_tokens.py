@@ -21,7 +21,7 @@ from subscriptions.tests.receivers import Received, Reply, receiving
 from tenants.database import acting_for, pipeline
 from tenants.models import Tenant
 
-SECRET = "s3cret:+/ %"
+SECRET = "s3cret:+/ %"  # noqa: S105 (of this test alone)
 URL = "https://subscriber.example/hook"
 
 
