@@ -52,7 +52,7 @@ _GROUPS: tuple[tuple[str, Sequence[_Entry]], ...] = (
             _Entry("Endpoints", "webhook", Endpoint),
             _Entry("Deliveries", "outbox", Delivery),
             _Entry("Messages", "mail", Message),
-            _Entry("Sent again", "restart_alt", Redelivery),
+            _Entry("Redeliveries", "restart_alt", Redelivery),
             _Entry("Device groups", "category", DeviceGroup),
             _Entry("Event types", "menu_book", Message, "event_types"),
         ),

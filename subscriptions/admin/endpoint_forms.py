@@ -6,7 +6,7 @@ from typing import Any
 from django import forms
 
 from subscriptions.api_versions import VERSIONS
-from subscriptions.catalogue import CATALOGUE, EVERY_TYPE, PATTERNS
+from subscriptions.catalogue import CATALOGUE, EVERY_TYPE, patterns_for
 from subscriptions.models import Endpoint, Payload
 from subscriptions.queries.endpoints import device_groups_of
 from tenants.console.forms import CheckboxList, ConsoleForm, FieldGroup
@@ -37,10 +37,13 @@ def _split(text: str) -> list[str]:
 def event_type_choices() -> Iterator[tuple[str, str]]:
     """Return all that can be asked for: everything, groups, and each type."""
     yield EVERY_TYPE, f"{EVERY_TYPE}: everything, and whatever is added later"
-    for pattern in sorted(PATTERNS - CATALOGUE.keys() - {EVERY_TYPE}):
-        yield pattern, f"{pattern}: all that begins so"
+    offered: set[str] = set()
     for kind in CATALOGUE.values():
-        yield kind.name, f"{kind.name}: {kind.description}"
+        for pattern in sorted(patterns_for(kind.name) - {EVERY_TYPE, kind.name}):
+            if pattern not in offered:
+                offered.add(pattern)
+                yield pattern, f"{pattern}: all of these, and what is added to them"
+        yield kind.name, f"{kind.name}: {kind.description.replace('`', '')}"
 
 
 class EndpointForm(ConsoleForm):

@@ -38,7 +38,7 @@ from tenants.actors import actor_of
 from tenants.console.charts import bars
 from tenants.models import Tenant
 
-_LOG_LENGTH = 25
+_LOG_LENGTH = 15
 #: Of how many of the newest deliveries some of one status are looked for.
 _LOOKED_AT = 10_000
 _STEPS_SHOWN = 6

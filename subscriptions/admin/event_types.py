@@ -34,6 +34,7 @@ def _row(kind: EventType, wanted: list[frozenset[str]]) -> dict[str, Any]:
     patterns = patterns_for(kind.name)
     return {
         "kind": kind,
+        "words": kind.description.replace("`", ""),
         "patterns": sorted(patterns - {kind.name}, reverse=True),
         "heard_by": sum(not patterns.isdisjoint(types) for types in wanted),
         "members": [_member(kind, *item) for item in _properties(kind.schema)],

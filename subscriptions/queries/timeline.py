@@ -129,7 +129,7 @@ def _attempted(delivery: Delivery, attempt: Attempt) -> Step:
         "attempt",
         attempt.started_at,
         answer,
-        attempt.error_detail,
+        "" if attempt.error == "http_error" else attempt.error_detail,
         "bad" if attempt.error else "good",
         attempt=attempt,
         exchange=exchange_of(delivery, attempt),
