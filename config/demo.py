@@ -52,9 +52,10 @@ class Demo:
         with os.fdopen(descriptor, "w") as file:
             json.dump(asdict(self), file, indent=2)
 
-    def subscriber(self, port: str) -> list[str]:
-        """Return the command of the sample subscriber."""
-        return [*MANAGE, "listen", "--port", port, "--secret", self.endpoint_secret]
+    def subscriber(self, port: str) -> tuple[list[str], dict[str, str]]:
+        """Return the command of the sample subscriber, and its environment."""
+        command = [*MANAGE, "listen", "--port", port]
+        return command, {"GRIDHOOK_SECRET": self.endpoint_secret}
 
     def history(self) -> list[str]:
         """Return the command that sends the fleet's past, as fast as it goes."""
@@ -66,10 +67,8 @@ class Demo:
         return [*self._simulate(), "--rate", "2"]
 
     def _simulate(self) -> list[str]:
-        return [
-            *MANAGE, "simulate", "--devices", str(FLEET_SIZE), "--seed", "1",
-            "--url", self.source_url, "--secret", self.source_secret,
-        ]  # fmt: skip
+        # It finds the source in `demo.json`: arguments are for all to read.
+        return [*MANAGE, "simulate", "--devices", str(FLEET_SIZE), "--seed", "1"]
 
     def banner(self) -> list[str]:
         """Return what a visitor is told."""

@@ -13,8 +13,12 @@ from config.demo import HISTORY_DAYS, Demo, new_password
 from ingest.models import Channel, PendingCallback, Usage
 from ingest.queries import source_url
 from ingest.services.sources import create_source
-from subscriptions.models import Endpoint
-from subscriptions.services.endpoints import create_endpoint, update_endpoint
+from subscriptions.models import Endpoint, EndpointStatus
+from subscriptions.services.endpoints import (
+    create_endpoint,
+    request_verification,
+    update_endpoint,
+)
 from tenants.actors import Actor, operator
 from tenants.database import acting_for
 from tenants.identifiers import parse_public_id
@@ -36,12 +40,18 @@ class Command(BaseCommand):
         steps = parser.add_subparsers(dest="step", required=True)
         prepare = steps.add_parser("prepare", help="tenant, people, source, endpoint")
         prepare.add_argument("port", type=int, help="where the sample subscriber is")
-        steps.add_parser("bill", help="accounts, a tariff, and last month's bill run")
+        steps.add_parser(
+            "bill",
+            help="the subscriber's consent, accounts, a tariff, last month's bill run",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Carry out the step; each is safe to repeat."""
         if options["step"] == "bill":
-            _bill_last_month(_tenant(Demo.load()))
+            demo = Demo.load()
+            tenant = _tenant(demo)
+            _ask_consent_again(tenant, demo)
+            _bill_last_month(tenant)
             return
         url = f"http://127.0.0.1:{options['port']}/"
         if Demo.exists():
@@ -114,6 +124,18 @@ def _move_subscriber(demo: Demo, url: str) -> None:
                 actor=operator(tenant),
                 endpoint=endpoint,
                 changes={"url": url},
+            )
+
+
+def _ask_consent_again(tenant: Tenant, demo: Demo) -> None:
+    """Ask the subscriber, which came up after it was asked first, at once."""
+    with acting_for(tenant):
+        endpoint = Endpoint.objects.get(
+            tenant=tenant, pk=parse_public_id("ep", demo.endpoint_id)
+        )
+        if endpoint.status == EndpointStatus.PENDING or endpoint.proposed_url:
+            request_verification(
+                tenant=tenant, actor=operator(tenant), endpoint=endpoint
             )
 
 

@@ -177,7 +177,15 @@ async def _start_demo(supervisor: Supervisor) -> Demo | None:
     port = str(_free_port(settings.LISTENER_PORT + 1000))
     await supervisor.run_once("demo", [*processes.MANAGE, "demo", "prepare", port])
     demo = Demo.load()
-    await supervisor.start(Service(name="subscriber", command=demo.subscriber(port)))
+    command, environment = demo.subscriber(port)
+    await supervisor.start(
+        Service(
+            name="subscriber",
+            command=command,
+            environment=environment,
+            is_ready=lambda: not _is_free(int(port)),
+        )
+    )
     steps = (("fleet", demo.history()), ("demo", [*processes.MANAGE, "demo", "bill"]))
     for name, step in steps:
         if not supervisor.is_stopping:
