@@ -95,8 +95,9 @@ class _Pace:
 
     def room(self, most: int) -> int:
         """Return how many requests it may have more."""
-        limit = FAILING_LIMIT if self.failures >= FAILING_STREAK else int(self.limit)
-        return max(min(limit, most) - len(self.flying), 0)
+        if self.failures >= FAILING_STREAK:
+            most = min(most, FAILING_LIMIT)
+        return max(min(int(self.limit), most) - len(self.flying), 0)
 
     def learn(self, started: float, now: float, verdict: bool | None) -> None:
         """Learn from a request that has ended."""

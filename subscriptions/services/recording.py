@@ -24,6 +24,7 @@ from subscriptions.services.arrays import blobs, numbers, texts, uuids, words
 from subscriptions.services.claims import Claimed, join_by_index
 from subscriptions.services.health_marks import mark_health
 from subscriptions.services.ordering import release
+from subscriptions.services.tokens import make_due
 from tenants.database import Cursor, pipeline
 from tenants.identifiers import new_id, public_id
 
@@ -34,6 +35,7 @@ HEAD_CHARACTERS = 1024
 #: From this attempt on a delivery queues with the late ones.
 LATE_STEP = 3
 _GONE = 410
+_UNAUTHORIZED = 401
 #: Statuses whose `Retry-After` is heeded.
 THROTTLED = frozenset({429, 503})
 _LATE = Lane.LATE.value
@@ -72,6 +74,12 @@ class Result:
     def is_gone(self) -> bool:
         """Whether the receiver wants no message ever again."""
         return not self.outcome.error and self.outcome.status_code == _GONE
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether the receiver did not take the bearer token that it was shown."""
+        is_refused = self.outcome.status_code == _UNAUTHORIZED
+        return is_refused and self.claimed.destination.token is not None
 
     @property
     def error(self) -> str:
@@ -119,6 +127,7 @@ def record(results: Sequence[Result]) -> None:
     with pipeline() as lane, lane.cursor(binary=True) as cursor:
         join_by_index(cursor)
         mark_health(cursor, _seen(results))
+        make_due(cursor, {one.claimed.endpoint_id for one in results if one.is_unknown})
         in_force = _update_deliveries(cursor, results)
         _insert_attempts(cursor, results)
     for result in results:

@@ -1,0 +1,190 @@
+"""What one worker's memory lets it send: pure, with a clock that is passed in."""
+
+from dataclasses import replace
+from uuid import UUID, uuid4
+
+from subscriptions.services.pacing import (
+    EVIDENCE_RESULTS,
+    EVIDENCE_S,
+    FAILING_LIMIT,
+    FAILING_STREAK,
+    FIRST_LIMIT,
+    LATE_SLOTS,
+    SLOTS,
+    SLOTS_IN_ALL,
+    SLOW_SLOTS,
+    Opening,
+    Pacing,
+)
+
+
+def opening(endpoint_id: UUID | None = None) -> Opening:
+    return Opening(
+        tenant_id=1,
+        endpoint_id=endpoint_id or uuid4(),
+        max_concurrency=32,
+        batch_size=1,
+        is_failing=False,
+        is_limited=False,
+        is_ripe=True,
+        has_urgent=False,
+        has_late=False,
+    )
+
+
+def begin(pacing: Pacing, one: Opening, now: float, count: int = 1) -> list[object]:
+    requests = [object() for _ in range(count)]
+    for request in requests:
+        pacing.begin(one.endpoint_id, request, now)
+    return requests
+
+
+def answer(
+    pacing: Pacing, one: Opening, now: float, verdict: bool | None, took_s: float = 0.01
+) -> None:
+    (request,) = begin(pacing, one, now - took_s)
+    pacing.end(one.endpoint_id, request, now, verdict=verdict)
+
+
+def share(pacing: Pacing, one: Opening, now: float, *, is_careful: bool = False) -> int:
+    found = pacing.shares([one], pacing.room(now), now, is_careful=is_careful)
+    return found[0][1] if found else 0
+
+
+def test_unknown_endpoint_has_a_few_and_a_failing_one_fewer() -> None:
+    pacing = Pacing()
+    assert share(pacing, opening(), 0.0) == FIRST_LIMIT
+    assert share(pacing, replace(opening(), is_failing=True), 0.0) == FAILING_LIMIT
+
+
+def test_limit_grows_with_success_up_to_what_the_endpoint_may_have() -> None:
+    pacing, one = Pacing(), opening()
+    for now in range(400):
+        requests = begin(pacing, one, now, share(pacing, one, now))
+        for request in requests:
+            pacing.end(one.endpoint_id, request, now + 0.01, verdict=True)
+    assert share(pacing, one, 500.0) == one.max_concurrency
+
+
+def test_limit_that_is_not_made_use_of_does_not_grow() -> None:
+    pacing, one = Pacing(), opening()
+    for now in range(400):
+        answer(pacing, one, now, True)
+    assert share(pacing, one, 500.0) == FIRST_LIMIT
+
+
+def test_refusals_of_one_flight_halve_the_limit_once() -> None:
+    pacing, one = Pacing(), opening()
+    requests = begin(pacing, one, 1.0, FIRST_LIMIT)
+    for request in requests:
+        pacing.end(one.endpoint_id, request, 1.1, verdict=None)
+    answer(pacing, one, 1.2, True)
+    assert share(pacing, one, 1.3) == FIRST_LIMIT // 2
+    answer(pacing, one, 1.4, None)
+    answer(pacing, one, 1.5, True)
+    assert share(pacing, one, 1.6) == FIRST_LIMIT // 4
+
+
+def test_endpoint_that_always_refuses_still_has_one() -> None:
+    pacing, one = Pacing(), opening()
+    for now in range(10):
+        answer(pacing, one, now, None)
+    assert share(pacing, one, 20.0) == 1
+
+
+def test_failures_in_a_row_leave_two_and_a_success_gives_the_rest_back() -> None:
+    pacing, one = Pacing(), opening()
+    for now in range(FAILING_STREAK):
+        answer(pacing, one, now, False)
+    assert share(pacing, one, 5.0) == FAILING_LIMIT
+    answer(pacing, one, 6.0, True)
+    assert share(pacing, one, 7.0) == FIRST_LIMIT
+
+
+def test_slow_endpoints_together_hold_half_and_quick_ones_have_all_the_rest() -> None:
+    pacing = Pacing()
+    hanging = [opening() for _ in range(SLOTS // FIRST_LIMIT)]
+    for one in hanging:
+        begin(pacing, one, 0.0, FIRST_LIMIT)
+    assert pacing.room(0.5).of_all == 0
+    room = pacing.room(1.5)
+    assert room.slow == 0
+    assert room.of_all == SLOTS - SLOW_SLOTS
+    assert pacing.shares([replace(hanging[0], max_concurrency=99)], room, 1.5) == []
+
+
+def test_what_is_on_its_way_has_a_bound_however_much_of_it_hangs() -> None:
+    pacing, now = Pacing(), 0.0
+    for _ in range(20):
+        now += 2.0
+        for _ in range(pacing.room(now).of_all // FIRST_LIMIT):
+            begin(pacing, opening(), now, FIRST_LIMIT)
+    assert pacing.room(now + 2.0).of_all == 0
+    hung = SLOTS_IN_ALL - SLOTS
+    assert hung >= SLOW_SLOTS
+
+
+def test_mean_latency_makes_slow_and_quick_again() -> None:
+    pacing, one = Pacing(), opening()
+    answer(pacing, one, 10.0, True, took_s=5.0)
+    assert pacing.shares([one], pacing.room(10.0)._replace(slow=1), 10.0) == [(one, 1)]
+    for now in range(11, 25):
+        answer(pacing, one, now, True)
+    assert share(pacing, one, 25.0) == FIRST_LIMIT
+
+
+def test_careful_turn_is_for_those_that_have_shown_to_be_quick() -> None:
+    pacing, quick, slow, new = Pacing(), opening(), opening(), opening()
+    answer(pacing, quick, 1.0, True)
+    begin(pacing, slow, 1.0)
+    given = [share(pacing, one, 3.0, is_careful=True) for one in (quick, slow, new)]
+    assert given == [FIRST_LIMIT, 0, 0]
+    assert pacing.has_slow(3.0)
+    assert not pacing.has_slow(1.5)
+
+
+def test_alarms_have_the_first_turn_and_the_rest_any() -> None:
+    pacing = Pacing()
+    alarmed = replace(opening(), has_urgent=True)
+    others = [opening() for _ in range(20)]
+    orders = set()
+    for _ in range(20):
+        turns = [one for one, _ in pacing.shares([*others, alarmed], pacing.room(0), 0)]
+        assert turns[0] == alarmed
+        orders.add(turns[1].endpoint_id)
+    assert len(orders) > 3
+
+
+def test_batch_that_is_not_ripe_has_no_turn() -> None:
+    assert share(Pacing(), replace(opening(), is_ripe=False), 0.0) == 0
+
+
+def test_late_retries_have_a_quarter() -> None:
+    pacing, one = Pacing(), opening()
+    requests = [object() for _ in range(LATE_SLOTS)]
+    for request in requests:
+        pacing.begin(one.endpoint_id, request, 0.0, is_late=True)
+    assert pacing.room(0.1).late == 0
+    pacing.end(one.endpoint_id, requests[0], 0.1, verdict=True)
+    assert pacing.room(0.1).late == 1
+
+
+def test_evidence_is_a_minutes_share_of_failures_and_used_once() -> None:
+    pacing, one = Pacing(), opening()
+    for now in range(EVIDENCE_RESULTS - 1):
+        answer(pacing, one, now, False, took_s=0)
+    assert pacing.evidence_s(one.endpoint_id, 9.0) is None
+    answer(pacing, one, 9.0, False, took_s=0)
+    assert pacing.evidence_s(one.endpoint_id, 10.0) == 10.0
+    assert pacing.evidence_s(one.endpoint_id, 10.0) is None
+
+
+def test_evidence_is_nothing_old_and_nothing_mixed() -> None:
+    pacing, one = Pacing(), opening()
+    for now in range(EVIDENCE_RESULTS):
+        answer(pacing, one, now, False, took_s=0)
+    assert pacing.evidence_s(one.endpoint_id, EVIDENCE_S + 2.0) is None
+    mixed = opening()
+    for number in range(100):
+        answer(pacing, mixed, 1.0, number % 10 < 4, took_s=0)
+    assert pacing.evidence_s(mixed.endpoint_id, 2.0) is None
