@@ -3,12 +3,14 @@
 import json
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import pytest
 from django.db import connection
 
-from subscriptions.models import Delivery, Endpoint, Message
+from subscriptions.filtering import Subject
+from subscriptions.models import Delivery, Endpoint, Message, MessageDevice
 from subscriptions.services.publishing import Event, EventTypeUncatalogued, publish
 from tenants.database import acting_for, pipeline
 from tenants.identifiers import new_id
@@ -18,12 +20,13 @@ from tenants.services import NewTenant
 NOW = datetime(2026, 11, 23, 18, 21, tzinfo=UTC)
 
 
-def make_endpoint(tenant: Tenant, *event_types: str) -> Endpoint:
+def make_endpoint(tenant: Tenant, *event_types: str, **more: Any) -> Endpoint:
     with acting_for(tenant):
         return Endpoint.objects.create(
             tenant=tenant,
             url="https://subscriber.example/hook",
             event_types=list(event_types),
+            **more,
         )
 
 
@@ -32,10 +35,17 @@ def make_event(
     event_type: str = "callback.processed",
     endpoint_id: UUID | None = None,
     occurred_at: datetime = NOW,
+    **more: Any,
 ) -> Event:
     data = {"value": Decimal("0.10753")}
     return Event(
-        tenant.pk, tenant.slug, event_type, data, occurred_at, endpoint_id=endpoint_id
+        tenant.pk,
+        tenant.slug,
+        event_type,
+        data,
+        occurred_at,
+        endpoint_id=endpoint_id,
+        **more,
     )
 
 
@@ -158,3 +168,89 @@ def test_events_of_several_tenants_go_out_together(
 def test_type_outside_the_catalogue_is_refused(tenant: Tenant) -> None:
     with pytest.raises(EventTypeUncatalogued, match=r"^meter\.exploded$"):
         publish_here(make_event(tenant, "meter.exploded", endpoint_id=new_id()))
+
+
+def test_endpoint_that_did_not_ask_is_told_too_where_the_event_says_so(
+    tenant: Tenant,
+) -> None:
+    asked, own = make_endpoint(tenant, "*"), make_endpoint(tenant, "invoice.issued")
+    publish_here(make_event(tenant, also_endpoint_id=own.pk))
+    publish_here(make_event(tenant, also_endpoint_id=asked.pk))
+    assert heard(asked) == ["callback.processed"] * 2
+    assert heard(own) == ["callback.processed"]
+    assert len(messages(tenant)) == 2
+
+
+def test_filters_narrow_who_hears_but_not_what_is_addressed(tenant: Tenant) -> None:
+    narrow = make_endpoint(tenant, "*", filters={"devices": ["WM-2"]})
+    publish_here(
+        make_event(tenant, subjects=lambda: [Subject("WM-1")]),
+        make_event(tenant, "invoice.issued"),
+    )
+    assert heard(narrow) == []
+    publish_here(
+        make_event(tenant, subjects=lambda: [Subject("WM-1"), Subject("WM-2")]),
+        make_event(tenant, "endpoint.test", endpoint_id=narrow.pk),
+        make_event(tenant, "bill_run.completed", also_endpoint_id=narrow.pk),
+    )
+    assert heard(narrow) == [
+        "bill_run.completed",
+        "callback.processed",
+        "endpoint.test",
+    ]
+
+
+def test_source_of_the_callback_is_filtered_by_its_id(tenant: Tenant) -> None:
+    source = new_id()
+    endpoint = make_endpoint(tenant, "*", filters={"sources": [f"src_{source.hex}"]})
+    publish_here(
+        make_event(tenant, source_id=source),
+        make_event(tenant, "callback.rejected", source_id=new_id()),
+        make_event(tenant, "device.registered"),
+    )
+    assert heard(endpoint) == ["callback.processed"]
+
+
+def test_what_an_event_is_about_is_not_asked_where_nobody_listens(
+    tenant: Tenant,
+) -> None:
+    def never() -> list[Subject]:
+        raise AssertionError
+
+    make_endpoint(tenant, "invoice.*")
+    assert publish_here(make_event(tenant, subjects=never)) == 0
+
+
+def test_message_remembers_its_callback_and_devices(tenant: Tenant) -> None:
+    make_endpoint(tenant, "*")
+    receipt = new_id()
+    publish_here(
+        make_event(
+            tenant,
+            receipt_id=receipt,
+            subjects=lambda: [Subject("B", "x"), Subject("A"), Subject("B", "y")],
+        )
+    )
+    (message,) = messages(tenant)
+    assert message.receipt_id == receipt
+    with acting_for(tenant):
+        rows = MessageDevice.objects.filter(tenant=tenant, message_id=message.pk)
+        assert sorted(rows.values_list("device", flat=True)) == ["A", "B"]
+
+
+def test_message_is_found_by_10_000_of_its_devices(tenant: Tenant) -> None:
+    make_endpoint(tenant, "*")
+    names = [f"WM-{number:05}" for number in range(10_001)]
+    publish_here(make_event(tenant, subjects=lambda: [Subject(one) for one in names]))
+    with acting_for(tenant):
+        rows = MessageDevice.objects.filter(tenant=tenant)
+        assert rows.count() == 10_000
+        assert not rows.filter(device=names[-1]).exists()
+
+
+def test_alarms_take_the_urgent_lane(tenant: Tenant) -> None:
+    make_endpoint(tenant, "*")
+    publish_here(make_event(tenant, "device.silent"), make_event(tenant))
+    with acting_for(tenant):
+        lanes = Delivery.objects.filter(tenant=tenant).values_list("event_type", "lane")
+        assert dict(lanes) == {"device.silent": 0, "callback.processed": 1}
