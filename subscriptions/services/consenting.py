@@ -165,7 +165,9 @@ def _write(cursor: Cursor, claim: _Claim, decision: Decision) -> Any:
             failing_since = CASE WHEN NOT %(moved)s THEN e.failing_since END,
             failing_warned = CASE WHEN NOT %(moved)s THEN e.failing_warned ELSE 0 END,
             breaker = CASE WHEN NOT %(moved)s THEN e.breaker ELSE 'closed' END,
+            breaker_trips = CASE WHEN NOT %(moved)s THEN e.breaker_trips ELSE 0 END,
             hold_until = CASE WHEN NOT %(moved)s THEN e.hold_until END,
+            hold_reason = CASE WHEN NOT %(moved)s THEN e.hold_reason ELSE '' END,
             draining_since = CASE WHEN e.status = 'pending' AND %(lease)s::text = 'new'
                 THEN now() ELSE e.draining_since END
         FROM (SELECT %(lease_s)s * interval '1 s' AS whole,

@@ -13,12 +13,14 @@ from rest_framework.response import Response
 from subscriptions.filters import DeliveryFilter, MessageFilter
 from subscriptions.models import Delivery, Message
 from subscriptions.queries.deliveries import attempts_of, deliveries_of, messages_of
+from subscriptions.queries.undelivered import undelivered
 from subscriptions.serializers.deliveries import (
     DeliverySerializer,
     DeliveryWithAttemptsSerializer,
     MessageSerializer,
     ReasonSerializer,
 )
+from subscriptions.serializers.undelivered import UndeliveredSerializer
 from subscriptions.services.deliveries import discard_delivery, retry_delivery
 from subscriptions.views.rows import TenantRows
 from tenants.models import Tenant
@@ -56,6 +58,13 @@ class DeliveryViewSet(TenantRows[Delivery]):
         found = attempts_of(self.actor.tenant, delivery)
         shape = DeliveryWithAttemptsSerializer(delivery, context={"attempts": found})
         return Response(shape.data)
+
+    @extend_schema(responses=UndeliveredSerializer)
+    @action(detail=False, pagination_class=None, filterset_class=None)
+    def undelivered(self, request: Request) -> Response:
+        """Say what is undelivered, and whether somebody must act on it."""
+        found = undelivered(self.actor.tenant)
+        return Response(UndeliveredSerializer(found).data)
 
     @extend_schema(request=None, responses={202: DeliverySerializer})
     @action(detail=True, methods=["post"])
