@@ -64,6 +64,8 @@ class DeliveryVerdict:
     unsettled: int = 0
     #: Delivered, says the log, and no receiver ever said yes.
     not_received: int = 0
+    #: Delivered, and the log has no attempt that succeeded.
+    unproven: int = 0
     #: Dead with fewer attempts than the schedule has.
     dead_too_soon: int = 0
     #: Dead although the receiver takes all, or delivered to one that takes nothing.
@@ -129,6 +131,7 @@ def _judge_delivery(
     verdict.attempts += row["attempts"]
     verdict.unsettled += status not in {"delivered", "dead"}
     verdict.not_received += status == "delivered" and not is_well
+    verdict.unproven += status == "delivered" and not row["successes"]
     verdict.dead_too_soon += (
         status == "dead" and row["attempt_count"] < evidence.patience
     )
@@ -189,16 +192,26 @@ def _messages_of(evidence: Evidence) -> set[UUID]:
 
 
 def _rows(evidence: Evidence) -> list[dict[str, Any]]:
-    names = ("endpoint", "message_id", "status", "attempt_count", "attempts", "body")
+    names = (
+        "endpoint",
+        "message_id",
+        "status",
+        "attempt_count",
+        "attempts",
+        "successes",
+        "body",
+    )
     rows = evidence.platform.rows(
         """SELECT d.endpoint_id, d.message_id, d.status, d.attempt_count,
-            (SELECT count(*) FROM subscriptions_attempt a
-             WHERE a.tenant_id = d.tenant_id AND a.delivery_id = d.id),
-            coalesce(d.body, m.body)
+            a.attempts, a.successes, coalesce(d.body, m.body)
         FROM subscriptions_delivery d
         JOIN subscriptions_message m
             ON m.tenant_id = d.tenant_id AND m.id = d.message_id
         JOIN tenants_tenant t ON t.id = d.tenant_id
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS attempts, count(*) FILTER (WHERE error = '') AS successes
+            FROM subscriptions_attempt
+            WHERE tenant_id = d.tenant_id AND delivery_id = d.id) a
         WHERE t.slug = %s""",
         evidence.source.tenant,
     )
