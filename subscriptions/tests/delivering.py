@@ -4,9 +4,12 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from subscriptions.http import Outcome
 from subscriptions.models import Attempt, Delivery, Endpoint, EndpointSecret
 from subscriptions.sealing import secret_context
+from subscriptions.services.claims import Claimed, claim
 from subscriptions.services.publishing import Event, publish
+from subscriptions.services.recording import Result, record
 from subscriptions.services.sending import deliver
 from subscriptions.tests.receivers import Received, Reply
 from tenants.database import acting_for, pipeline
@@ -96,3 +99,42 @@ def answering(*replies: Reply) -> Any:
         return queue.pop(0) if len(queue) > 1 else queue[0]
 
     return behave
+
+
+def outcome(status: int | None, error: str = "", **fields: Any) -> Outcome:
+    """What came of a request, for tests of what is made of it."""
+    about = {
+        "detail": "",
+        "headers": {},
+        "body": b"",
+        "address": "192.0.2.1",
+        "started": time.monotonic(),
+        "duration_s": 0.01,
+        **fields,
+    }
+    return Outcome(status_code=status, error=error, **about)
+
+
+def claimed_of(tenant: Tenant, limit: int = 256) -> list[Claimed]:
+    """Claim as a fresh worker; return what is the tenant's."""
+    return [one for one in claim(limit) if one.tenant_id == tenant.pk]
+
+
+def record_all(claims: list[Claimed], came: Outcome, **fields: Any) -> None:
+    record([Result(one, came, **fields) for one in claims])
+
+
+def set_endpoint(endpoint: Endpoint, **fields: Any) -> Endpoint:
+    """Change the endpoint's row; return it as it is now."""
+    with acting_for(endpoint.tenant_id):
+        if fields:
+            Endpoint.objects.filter(pk=endpoint.pk).update(**fields)
+        endpoint.refresh_from_db()
+    return endpoint
+
+
+def set_deliveries(tenant: Tenant, assignments: str) -> None:
+    """Change the tenant's deliveries, in SQL: by the database's clock."""
+    with pipeline() as lane:
+        change = f"UPDATE subscriptions_delivery SET {assignments}"  # noqa: S608 (own)
+        lane.execute(f"{change} WHERE tenant_id = %s", [tenant.pk])
