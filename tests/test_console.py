@@ -25,6 +25,7 @@ from ingest.models import (
     Source,
 )
 from ingest.services.sources import create_source
+from subscriptions.events import Event
 from subscriptions.models import (
     Delivery,
     DeviceGroup,
@@ -33,6 +34,7 @@ from subscriptions.models import (
     Redelivery,
 )
 from subscriptions.services.endpoints import create_endpoint, send_test
+from subscriptions.services.publishing import publish
 from tenants.actors import operator
 from tenants.database import acting_for, pipeline
 from tenants.identifiers import new_id
@@ -347,3 +349,24 @@ def test_the_dashboard_counts_the_last_hour(
     stranger = visitor(make_tenant().tenant).get(reverse("admin:index"))
     assert activity_shown(stranger).total("accepted") == 0
     assert "unit_unknown" not in stranger.content.decode()
+
+
+def test_deliveries_are_found_by_the_transaction_id_of_their_callback(
+    furnished: Furnished, visitors: dict[Role, Client]
+) -> None:
+    callback = furnished.things[Callback]
+    event = Event(
+        furnished.tenant.pk,
+        furnished.tenant.slug,
+        "callback.processed",
+        {"transaction_id": callback.transaction_id},
+        timezone.now(),
+        receipt_id=callback.pk,
+    )
+    with pipeline() as lane, lane.cursor() as cursor:
+        publish(cursor, [event])
+    listed: Any = visitors[Role.ADMIN].get(page(Delivery, "changelist") + "?q=north/1")
+    (found,) = listed.context_data["cl"].result_list
+    assert found.event_type == "callback.processed"
+    shown = visitors[Role.ADMIN].get(page(Delivery, "change", found.pk)).content
+    assert page(Callback, "change", callback.pk).encode() in shown

@@ -15,6 +15,7 @@ from ingest.queries.rejections import EVERYTHING, count_open, rejections
 from ingest.queries.watches import count_silent
 from subscriptions.models import Delivery, DeliveryStatus, Endpoint
 from subscriptions.outcomes import outcome_words
+from subscriptions.queries.undelivered import undelivered
 from tenants.actors import actor_of
 from tenants.models import Tenant
 
@@ -36,6 +37,8 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "last_age": age(seen.last_received_at, now),
         "series": _series(seen, tenant),
         "failures": _failures(tenant),
+        "dead": bounded(seen.dead),
+        "stuck": [one for one in undelivered(tenant, now).held if one.needs_action],
         "rejections": _rejections(tenant),
         "rejected": bounded(count_open(tenant=tenant, limit=COUNT_LIMIT)),
         "source": source,

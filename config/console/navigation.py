@@ -18,6 +18,7 @@ from subscriptions.models import (
     Message,
     Redelivery,
 )
+from subscriptions.queries.health import count_dead
 from tenants.actors import actor_of
 from tenants.models import ApiKey, AuditEntry, Membership
 
@@ -51,6 +52,7 @@ _GROUPS: tuple[tuple[str, Sequence[_Entry]], ...] = (
         (
             _Entry("Endpoints", "webhook", Endpoint),
             _Entry("Deliveries", "outbox", Delivery),
+            _Entry("Undelivered", "unsubscribe", Delivery, "undelivered"),
             _Entry("Messages", "mail", Message),
             _Entry("Redeliveries", "restart_alt", Redelivery),
             _Entry("Device groups", "category", DeviceGroup),
@@ -103,14 +105,20 @@ def _item(request: HttpRequest, entry: _Entry) -> dict[str, Any]:
         "link": link,
         "active": _is_active(request, link, entry),
     }
-    if entry.model is CallbackRejection and (badge := _open_rejections(request)):
+    if badge := _badge(request, entry):
         item |= {"badge": badge, "badge_variant": "danger"}
     return item
 
 
-def _open_rejections(request: HttpRequest) -> str:
-    """Return how many wait for a decision; empty: none."""
-    count = count_open(tenant=actor_of(request).tenant, limit=_MOST_COUNTED)
+def _badge(request: HttpRequest, entry: _Entry) -> str:
+    """Return how many of its things wait for a person; empty: none."""
+    tenant = actor_of(request).tenant
+    if entry.model is CallbackRejection:
+        count = count_open(tenant=tenant, limit=_MOST_COUNTED)
+    elif entry.page == "undelivered":
+        count = count_dead(tenant, _MOST_COUNTED)
+    else:
+        return ""
     return f"{count}{'+' if count >= _MOST_COUNTED else ''}" if count else ""
 
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 from django.contrib import admin, messages
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.timesince import timesince
@@ -14,8 +15,11 @@ from unfold.decorators import display
 
 from subscriptions.admin.endpoint_requests import DiscardForm
 from subscriptions.admin.rows import STATUS_LABELS, delivery_row, status_word
+from subscriptions.admin.undelivered import undelivered_page
 from subscriptions.models import Delivery, DeliveryStatus, MessageDevice
+from subscriptions.origins import receipts_of
 from subscriptions.outcomes import outcome_words
+from subscriptions.queries.deliveries import search
 from subscriptions.queries.timeline import (
     Step,
     attempts_shown,
@@ -51,6 +55,9 @@ class DeliveryAdmin(TenantAdmin):
     )
     list_filter = ("status",)
     list_select_related = ("endpoint",)
+    #: Any name: how it is searched is below.
+    search_fields = ("message_id",)
+    search_help_text = "A device, a transaction id, a receipt, a message, a delivery"
     ordering = ("-id",)
 
     @display(description="Message", header=True)
@@ -67,6 +74,17 @@ class DeliveryAdmin(TenantAdmin):
     def reason(self, delivery: Delivery) -> str:
         """Return the last answer in words."""
         return outcome_words(delivery.last_status_code, delivery.last_error)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Delivery], search_term: str
+    ) -> tuple[QuerySet[Delivery], bool]:
+        """Find the newest deliveries that the whole text stands for, by indexes."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        tenant = actor_of(request).tenant
+        found = search(tenant, term, receipts_of(tenant, term))
+        return queryset.filter(pk__in=[one.pk for one in found]), False
 
     # --- One -----------------------------------------------------------------
     def detail(self, request: HttpRequest, thing: Delivery) -> dict[str, Any]:
@@ -105,8 +123,15 @@ class DeliveryAdmin(TenantAdmin):
         return None
 
     def more_pages(self) -> Sequence[tuple[str, str, Callable[..., HttpResponse]]]:
-        """Return the form for discarding one."""
-        return (("<uuid:object_id>/discard/", "discard", self.discard_view),)
+        """Return what is undelivered, and the form for discarding one."""
+        return (
+            ("undelivered/", "undelivered", self.undelivered_view),
+            ("<uuid:object_id>/discard/", "discard", self.discard_view),
+        )
+
+    def undelivered_view(self, request: HttpRequest) -> HttpResponse:
+        """Show what has not arrived, and what must be done about it."""
+        return undelivered_page(self, request)
 
     def discard_view(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
         """Ask why, and give one up for good."""

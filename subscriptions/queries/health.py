@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from subscriptions.models import Attempt, Endpoint
+from subscriptions.models import Attempt, Delivery, DeliveryStatus, Endpoint
 from subscriptions.outcomes import outcome_words
 from tenants.models import Tenant
 
@@ -140,6 +140,12 @@ def _health(row: Sequence[Any]) -> Health:
         last_error_at=failed_at,
         last_success_at=succeeded_at,
     )
+
+
+def count_dead(tenant: Tenant, limit: int = COUNT_LIMIT) -> int:
+    """Return how many of the tenant's messages were given up, `limit` at most."""
+    dead = Delivery.objects.filter(tenant=tenant, status=DeliveryStatus.DEAD)
+    return dead[:limit].count()
 
 
 def recent_attempts(tenant: Tenant, endpoint: Endpoint, now: datetime) -> list[Slice]:

@@ -13,6 +13,7 @@ from django.utils.dateparse import parse_datetime
 from subscriptions.exchanges import Exchange, exchange_of
 from subscriptions.models import Attempt, Delivery, DeliveryStatus, EndpointStatus
 from subscriptions.outcomes import outcome_words, times
+from tenants.identifiers import public_id
 from tenants.models import AuditEntry, Tenant
 
 #: Attempts that a page shows; the schedule makes ten, people may add some.
@@ -85,9 +86,11 @@ def origin_of(delivery: Delivery) -> Origin:
     transaction_id = _text(told.get("transaction_id"))
     if steps and transaction_id:
         steps[0] = replace(steps[0], detail=f"Transaction {transaction_id}")
+    receipt_id = delivery.message.receipt_id
+    receipt = public_id("rcp", receipt_id) if receipt_id else ""
     return Origin(
-        receipt=_text(told.get("receipt")),
-        receipt_id=delivery.message.receipt_id,
+        receipt=receipt or _text(told.get("receipt")),
+        receipt_id=receipt_id,
         transaction_id=transaction_id,
         steps=steps,
     )

@@ -1,0 +1,111 @@
+"""Finding deliveries in the console, and what has not arrived."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from subscriptions.events import Event
+from subscriptions.filtering import Subject
+from subscriptions.models import Delivery, DeliveryStatus, Endpoint
+from subscriptions.services.publishing import publish
+from subscriptions.tests.delivering import deliveries, make_endpoint, publish_to
+from tenants.database import acting_for, pipeline
+from tenants.identifiers import new_id, public_id
+from tenants.models import Role, Tenant
+from tenants.services import NewTenant
+from tests.visitors import visitor
+
+LIST = "admin:subscriptions_delivery_changelist"
+UNDELIVERED = "admin:subscriptions_delivery_undelivered"
+
+
+@pytest.fixture
+def browser(tenant: Tenant) -> Client:
+    return visitor(tenant)
+
+
+@pytest.fixture
+def endpoint(tenant: Tenant) -> Endpoint:
+    made, _ = make_endpoint(tenant, "http://127.0.0.1:9/hook", status="paused")
+    publish_to(tenant, 2)
+    return made
+
+
+def found(browser: Client, text: str) -> list[Delivery]:
+    reply: Any = browser.get(reverse(LIST), {"q": text})
+    return list(reply.context_data["cl"].result_list)
+
+
+def given_up(tenant: Tenant, count: int) -> None:
+    with acting_for(tenant):
+        some = [one.pk for one in deliveries(tenant)[:count]]
+        Delivery.objects.filter(tenant=tenant, pk__in=some).update(
+            status=DeliveryStatus.DEAD,
+            finished_at=timezone.now(),
+            last_error="http_error",
+            last_status_code=404,
+        )
+
+
+def test_a_delivery_is_found_by_its_ids_its_receipt_and_its_device(
+    browser: Client, tenant: Tenant, stranger: NewTenant, endpoint: Endpoint
+) -> None:
+    receipt = new_id()
+    event = Event(
+        tenant.pk,
+        tenant.slug,
+        "callback.processed",
+        {},
+        timezone.now(),
+        receipt_id=receipt,
+        subjects=lambda: [Subject("WM-1001")],
+    )
+    with pipeline() as lane, lane.cursor() as cursor:
+        publish(cursor, [event])
+    wanted = deliveries(tenant)[-1]
+    message = public_id("msg", wanted.message_id)
+    names = (message, wanted.public_id, public_id("rcp", receipt), "WM-1001")
+    theirs = visitor(stranger.tenant)
+    for name in names:
+        assert found(browser, f" {name} ") == [wanted], name
+        assert found(theirs, name) == [], name
+    assert found(browser, "WM-9") == []
+    assert len(found(browser, "")) == 3
+
+
+def test_what_is_undelivered_says_what_to_do(
+    browser: Client, tenant: Tenant, endpoint: Endpoint
+) -> None:
+    given_up(tenant, 1)
+    page = browser.get(reverse(UNDELIVERED)).content.decode()
+    assert "404: Nothing is at this URL" in page
+    assert "An admin paused it" in page
+    assert "somebody must act" in page
+    for form in ("recover", "discard"):
+        assert reverse(f"admin:subscriptions_endpoint_{form}", args=[endpoint.pk]) in (
+            page
+        )
+    home = browser.get(reverse("admin:index")).content.decode()
+    assert "1 to be acted on" in home
+    assert reverse(UNDELIVERED) in home
+
+
+def test_when_everything_arrived_the_page_says_so(browser: Client) -> None:
+    assert (
+        "Everything has arrived" in browser.get(reverse(UNDELIVERED)).content.decode()
+    )
+
+
+def test_what_is_undelivered_is_nobody_elses(
+    tenant: Tenant, stranger: NewTenant, endpoint: Endpoint
+) -> None:
+    given_up(tenant, 2)
+    theirs = visitor(stranger.tenant).get(reverse(UNDELIVERED)).content.decode()
+    assert "Everything has arrived" in theirs
+    auditors = visitor(tenant, Role.AUDITOR).get(reverse(UNDELIVERED))
+    assert endpoint.url in auditors.content.decode()
+    assert "/recover/" not in auditors.content.decode()
+    assert visitor(tenant, Role.CLERK).get(reverse(UNDELIVERED)).status_code == 403
