@@ -6,8 +6,12 @@ from celery import shared_task
 from celery.worker import state
 
 from subscriptions.services.consenting import ask_consent
+from subscriptions.services.ordering import release_stuck
+from subscriptions.services.manifests import send_manifests
 from subscriptions.services.redelivering import redeliver
+from subscriptions.services.retention import forget_messages
 from subscriptions.services.sending import deliver
+from subscriptions.services.tokens import fetch_tokens
 from tenants.doorbell import ring
 
 #: How long a turn stays after its last work: what comes meanwhile needs no bell.
@@ -28,6 +32,14 @@ def ask_consent_due(**_: Any) -> None:
         ring("subscriptions.deliver")
 
 
+@shared_task(name="subscriptions.fetch_tokens")
+def fetch_due_tokens(**_: Any) -> None:
+    """Ask for the bearer tokens that are due."""
+    if fetch_tokens():
+        ring("subscriptions.ask_consent")
+        ring("subscriptions.deliver")
+
+
 def _is_stopping() -> bool:
     """Tell whether the worker was asked to end: by then it is an exit code, or True."""
     asked: object = state.should_stop
@@ -39,3 +51,24 @@ def redeliver_due(**_: Any) -> None:
     """Make the next messages of redeliveries due."""
     if redeliver():
         ring("subscriptions.redeliver")
+
+
+@shared_task(name="subscriptions.release_stuck")
+def release_stuck_deliveries(**_: Any) -> None:
+    """Find ordered deliveries that wait for nobody."""
+    if release_stuck():
+        ring("subscriptions.deliver")
+
+
+@shared_task(name="subscriptions.send_manifests")
+def send_due_manifests(**_: Any) -> None:
+    """Publish the manifests of days that have ended."""
+    if send_manifests():
+        ring("subscriptions.send_manifests")
+
+
+@shared_task(name="subscriptions.maintain")
+def maintain(**_: Any) -> None:
+    """Forget messages that are past their retention, in short turns."""
+    if not forget_messages(now=database_clock()).is_done:
+        ring("subscriptions.maintain")

@@ -67,7 +67,8 @@ def pipeline_conninfo(application: str = "gridhook") -> str:
     )
     options = (
         f"-c role={settings.PIPELINE_ROLE} -c lock_timeout=5s "
-        f"-c statement_timeout=30s -c idle_in_transaction_session_timeout=60s {_BY_KEY}"
+        f"-c statement_timeout=30s -c idle_in_transaction_session_timeout=60s "
+        f"-c timezone=UTC {_BY_KEY}"
     )
     parts["options"] = f"{parts.get('options', '')} {options}".strip()
     parts["application_name"] = application

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from subscriptions.rendering import Place
-from tenants.database import Cursor
+from tenants.database import Cursor, pipeline
 
 #: tenant, endpoint, device.
 _Lane = tuple[int, UUID, str]
@@ -201,17 +201,13 @@ def release(cursor: Cursor, ended: Sequence[tuple[int, UUID]]) -> int:
     return _free(cursor, [tuple(row) for row in cursor.fetchall()])
 
 
-def release_stuck(cursor: Cursor) -> int:
-    """
-    Put right what a crash or a mistake left behind; return the deliveries made due.
-
-    As the pipeline, in a transaction of its own.
-    """
-    cursor.execute(_STUCK, [MOST_AT_ONCE])
-    found = cursor.fetchall()
-    ended = [(row[0], row[1]) for row in found if row[4]]
-    freed = release(cursor, ended)
-    return freed + _free(cursor, [(row[0], row[2], row[3]) for row in found])
+def release_stuck() -> int:
+    """Put right what a crash or a mistake left behind; return the deliveries due."""
+    with pipeline() as lane, lane.cursor() as cursor:
+        cursor.execute(_STUCK, [MOST_AT_ONCE])
+        found = cursor.fetchall()
+        freed = release(cursor, [(row[0], row[1]) for row in found if row[4]])
+        return freed + _free(cursor, [(row[0], row[2], row[3]) for row in found])
 
 
 def _free(cursor: Cursor, lanes: Sequence[tuple[Any, ...]]) -> int:

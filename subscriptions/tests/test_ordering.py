@@ -229,12 +229,10 @@ def test_sweep_frees_what_was_left_behind(tenant: Tenant, endpoint: Endpoint) ->
         Delivery.objects.filter(pk=first.pk).update(status="delivered")
         LanePlace.objects.filter(tenant=tenant, delivery_id=third.pk).delete()
     assert due(endpoint) == [True, False, True, False]
-    with pipeline() as lane, lane.cursor() as cursor:
-        assert release_stuck(cursor) >= 2
+    assert release_stuck() >= 2
     assert due(endpoint) == [True, True, True, True]
     assert places(endpoint) == 2
-    with pipeline() as lane, lane.cursor() as cursor:
-        release_stuck(cursor)
+    release_stuck()
     assert deliveries(endpoint)[3].next_attempt_at is not None
     assert fourth.next_attempt_at is None
 
