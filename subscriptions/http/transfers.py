@@ -107,11 +107,8 @@ class Transfer:
         # Full tenths of a second, so that it seldom needs to be set anew.
         self._put(pycurl.TIMEOUT_MS, max(ceil(left_s * 10) * 100, 1))
         self._put(pycurl.URL, request.url)
-        is_tls = target.scheme == "https"
-        if is_tls:
+        if target.scheme == "https":
             self._put(pycurl.CAINFO, authorities())
-        # Wait to hear whether the first connection can carry others: HTTP/2.
-        self._put(pycurl.PIPEWAIT, int(is_tls))
         if not target.address:
             self._put(pycurl.RESOLVE, _pins(target, addresses))
         if request.body is None:

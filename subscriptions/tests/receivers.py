@@ -1,10 +1,12 @@
 """Real receivers for tests: HTTP servers on loopback that behave as they are told."""
 
+import ssl
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -15,6 +17,8 @@ class Received:
     path: str
     headers: dict[str, str]
     body: bytes
+    #: The name in the client's certificate, where one was asked for.
+    client: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         size = int(self.headers.get("Content-Length") or 0)
         headers = {name.lower(): value for name, value in self.headers.items()}
-        received = Received(self.command, self.path, headers, self.rfile.read(size))
+        received = Received(
+            self.command, self.path, headers, self.rfile.read(size), self._client()
+        )
         with self.server.arrived:
             self.server.requests.append(received)
             self.server.arrived.notify_all()
@@ -91,6 +97,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(reply.body)))
         self.end_headers()
         self.wfile.write(reply.body)
+
+    def _client(self) -> str:
+        if not isinstance(self.connection, ssl.SSLSocket):
+            return ""
+        found: Any = self.connection.getpeercert() or {}
+        return str(found["subject"][0][0][1]) if found else ""
 
     def _answer_raw(self, reply: bytes) -> None:
         self.close_connection = True

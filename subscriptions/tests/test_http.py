@@ -1,20 +1,13 @@
 """The way out, against real servers."""
 
 import socket
-import ssl
 import threading
 import time
-from collections.abc import Generator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from django.test import override_settings
 
 from subscriptions.http import (
@@ -224,68 +217,6 @@ def test_other_protocols_are_not_spoken(tmp_path: Path) -> None:
     outcome = send(f"file://{secret}")
     assert outcome.error == "url_invalid"
     assert outcome.body == b""
-
-
-@contextmanager
-def tls_server(folder: Path, name: str) -> Generator[str]:
-    """Answer TLS connections with 204, under a self-signed certificate for the name."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(tz=UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = certificate.public_bytes(serialization.Encoding.PEM)
-    (folder / "cert.pem").write_bytes(pem)
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
-    with receiving() as receiver:
-        receiver.socket = context.wrap_socket(receiver.socket, server_side=True)
-        yield f"https://localhost:{receiver.server_port}/"
-
-
-@pytest.fixture
-def trusting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
-    """Trust the certificate of `tls_server` and no other."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
-    authorities.cache_clear()
-    yield
-    authorities.cache_clear()
-
-
-def test_trusted_certificate_is_accepted(trusting: None, tmp_path: Path) -> None:
-    with tls_server(tmp_path, "localhost") as url:
-        assert send(url).is_success
-
-
-def test_certificate_of_another_host_is_a_tls_error(
-    trusting: None, tmp_path: Path
-) -> None:
-    with tls_server(tmp_path, "other.example") as url:
-        assert send(url).error == "tls_error"
-
-
-def test_certificate_that_nobody_vouches_for_is_a_tls_error(tmp_path: Path) -> None:
-    with tls_server(tmp_path, "localhost") as url:
-        outcome = send(url)
-    assert outcome.error == "tls_error"
-    assert "certificate" in outcome.detail
 
 
 def test_missing_authorities_are_a_clear_error(
