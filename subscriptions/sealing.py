@@ -14,6 +14,14 @@ from uuid import UUID
 
 from tenants.vault import seal, unseal
 
+#: Each sealed column of an endpoint, and the use that its seal is bound to.
+USES = {
+    "sealed_headers": "headers",
+    "sealed_certificate": "certificate",
+    "sealed_oauth2_secret": "oauth2-secret",
+    "sealed_oauth2_token": "oauth2-token",
+}
+
 
 @dataclass(frozen=True)
 class Sealer:
