@@ -17,10 +17,12 @@ from gridhook_client import (
     batch_answer,
     challenge_answer,
     ids_hash,
+    made_at,
     missing,
     options_headers,
 )
 from subscriptions.batches import verdicts
+from tenants.identifiers import created_at, new_id, public_id
 
 ORIGIN = "gridhook.example"
 
@@ -93,6 +95,14 @@ def test_a_gap_is_the_message_before_that_never_came() -> None:
     assert seen.gaps(third) == ["m2"]
     seen.note(message("m2"))
     assert seen.gaps(third) == []
+
+
+def test_an_id_says_when_its_message_was_made() -> None:
+    message_id = new_id()
+    assert made_at(public_id("msg", message_id)) == created_at(message_id)
+    for text in ("", "msg_", "msg_" + "x" * 32, "msg_1"):
+        with pytest.raises(ValueError, match=r"."):
+            made_at(text)
 
 
 def manifest(**changes: Any) -> Message:

@@ -25,6 +25,7 @@ from gridhook_client import (
     body_of,
 )
 from gridhook_client.sending import retry_after
+from ingest.listener.requests import device_named
 from tenants import signing
 
 SECRET = signing.new_secret()
@@ -137,15 +138,17 @@ def test_a_callback_is_signed_as_the_platform_verifies_it() -> None:
 
 
 def test_a_device_signs_with_its_own_key() -> None:
-    key = signing.device_key(signing.hub_key(SECRET), "WM-1")
+    name = "WM/1 é%"
+    key = signing.device_key(signing.hub_key(SECRET), name)
     with (
         answering(accepted()) as server,
-        Client(server.url, key.hex(), device="WM-1") as device,
+        Client(server.url, key.hex(), device=name) as device,
     ):
         device.send("t/1", [])
     ((sent, body),) = server.requests
-    assert sent["x-device-id"] == "WM-1"
-    assert json.loads(body)["device"] == "WM-1"
+    assert sent["x-device-id"] == "WM/1%20%C3%A9%25"
+    assert device_named(sent["x-device-id"]) == name
+    assert json.loads(body)["device"] == name
     assert signing.verify_hub([key], sent["x-hub-signature-256"], body)
 
 
@@ -344,7 +347,7 @@ def test_a_value_is_a_finite_decimal_and_never_a_float(value: Any) -> None:
         ("http://me@host/", SECRET, "hub", ""), ("http://host:x/", SECRET, "hub", ""),
         ("http://host/#x", SECRET, "hub", ""), ("http://host/", "", "hub", ""),
         ("http://host/", "whsec_!", "standard", ""), ("http://h/", SECRET, "md5", ""),
-        ("http://host/", SECRET, "hub", "WM-1"), ("http://h/", "00" * 32, "hub", "é"),
+        ("http://host/", SECRET, "hub", "WM-1"), ("http://h/", "00" * 31, "hub", "é"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_refused_at_once(

@@ -5,6 +5,7 @@ from gridhook_client.completeness import (
     Seen,
     batch_answer,
     ids_hash,
+    made_at,
     missing,
 )
 from gridhook_client.consent import challenge_answer, options_headers
@@ -44,6 +45,7 @@ __all__ = [
     "body_of",
     "challenge_answer",
     "ids_hash",
+    "made_at",
     "missing",
     "options_headers",
 ]

@@ -5,12 +5,14 @@ import json
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
 
 from gridhook_client.messages import Message, Unreadable
 
 #: Ids that are remembered, the newest.
 MEMORY = 100_000
+_ID_DIGITS = 32
 
 
 def batch_answer(verdicts: Mapping[str, int | tuple[int, str]]) -> bytes:
@@ -103,6 +105,19 @@ def _differing(
         device = entry["device"]
         if entry.get("ids_hash") != ids_hash(by_device.get(device, ())):
             yield device
+
+
+def made_at(message_id: str) -> datetime:
+    """
+    Return when the message was made: the day that its manifest counts it in.
+
+    Within a second of midnight the platform may have counted otherwise: ask it.
+    Raises: ValueError: it is no message's id.
+    """
+    digits = message_id.removeprefix("msg_")
+    if len(digits) != _ID_DIGITS:
+        raise ValueError("A message's id is msg_ and 32 hex digits.")
+    return datetime.fromtimestamp((int(digits, 16) >> 80) / 1000, tz=timezone.utc)
 
 
 def ids_hash(message_ids: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from gridhook_client import signatures
 from gridhook_client.readings import Reading, body_of, check_transaction_id
@@ -27,6 +27,8 @@ USER_AGENT = "gridhook-client/0.1.0"
 REPLY_LIMIT_BYTES = 64 * 1024
 _PIECE_BYTES = 16 * 1024
 _RETRY_AFTER_DIGITS = 9
+#: What a device's name is shown with as it is; all else is percent-encoded.
+_VISIBLE = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
 #: A connection that breaks, an answer that is none, a name that is not found.
 _TROUBLE = (OSError, http.client.HTTPException)
 
@@ -154,7 +156,7 @@ class Client:
             **self._signature(transaction_id, body),
         }
         if self._device:
-            headers["X-Device-Id"] = self._device
+            headers["X-Device-Id"] = quote(self._device, safe=_VISIBLE)
         try:
             reply = self._connection.post(body, headers)
         except _TROUBLE as error:
@@ -190,7 +192,7 @@ def _key(scheme: str, secret: str, device: str) -> bytes:
     if scheme not in {"hub", "standard"}:
         raise ValueError("The scheme is hub or standard.")
     if device:
-        return _device_key(secret, device)
+        return _device_key(secret)
     if not secret:
         raise ValueError("The secret is empty.")
     if scheme == "hub":
@@ -198,9 +200,7 @@ def _key(scheme: str, secret: str, device: str) -> bytes:
     return signatures.standard_key(secret)
 
 
-def _device_key(text: str, device: str) -> bytes:
-    if not _is_header(device):
-        raise ValueError("A device that signs is named in printable ASCII.")
+def _device_key(text: str) -> bytes:
     try:
         key = bytes.fromhex(text)
     except ValueError:
