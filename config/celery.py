@@ -61,6 +61,8 @@ app.conf.update(
             ("subscriptions.release_stuck", 60),
             ("billing.run_bills", settings.SWEEP_INTERVAL_S),
             ("ingest.maintain_partitions", 3600),
+            ("subscriptions.maintain", 3600),
+            ("subscriptions.send_manifests", 60),
             ("tenants.send_mail", 30),
         )
     },

@@ -13,7 +13,6 @@ from ingest.processing import retention, silence
 from ingest.processing.batch import process_batch
 from ingest.processing.directory import ChannelChanged
 from ingest.processing.partitions import (
-    database_clock,
     drop_old_bodies,
     drop_old_readings,
     ensure_partitions,
@@ -21,7 +20,7 @@ from ingest.processing.partitions import (
 from ingest.processing.trials import forget_old
 from ingest.services.usage import recompute
 from tenants import doorbell
-from tenants.database import pipeline
+from tenants.database import database_clock, pipeline
 from tenants.services import forget_expired
 
 log = logging.getLogger(__name__)

@@ -6,12 +6,13 @@ from celery import shared_task
 from celery.worker import state
 
 from subscriptions.services.consenting import ask_consent
-from subscriptions.services.ordering import release_stuck
 from subscriptions.services.manifests import send_manifests
+from subscriptions.services.ordering import release_stuck
 from subscriptions.services.redelivering import redeliver
 from subscriptions.services.retention import forget_messages
 from subscriptions.services.sending import deliver
 from subscriptions.services.tokens import fetch_tokens
+from tenants.database import database_clock
 from tenants.doorbell import ring
 
 #: How long a turn stays after its last work: what comes meanwhile needs no bell.

@@ -9,6 +9,7 @@ Source: docs/explanation/tenancy.md
 import atexit
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -102,3 +103,11 @@ def pipeline() -> Generator[Connection[TupleRow], None, None]:
     """Open a transaction as the pipeline's role; it commits at the block's end."""
     with _pool(pipeline_conninfo()).connection() as lane:
         yield lane
+
+
+def database_clock() -> datetime:
+    """Return the database's time: a worker's own may be wrong by a year."""
+    with pipeline() as lane:
+        row = lane.execute("SELECT now()").fetchone()
+    now: datetime = row[0] if row else datetime.now(UTC)
+    return now

@@ -21,14 +21,6 @@ SPARE_MONTHS = 1
 _known_months: set[tuple[int, int]] = set()
 
 
-def database_clock() -> datetime:
-    """Return the database's time: a worker's own may be wrong by a year."""
-    with pipeline() as lane:
-        row = lane.execute("SELECT now()").fetchone()
-    now: datetime = row[0] if row else datetime.now(UTC)
-    return now
-
-
 def ensure_months(months: Iterable[tuple[int, int]]) -> None:
     """
     Make the readings' partitions for these UTC months, in a transaction of their own.

@@ -17,7 +17,7 @@ from ingest.processing import partitions, retention
 from ingest.tests.accepting import Inlet, drain, interval
 from ingest.tests.listening import Running, Sender, callback
 from tenants import doorbell
-from tenants.database import acting_for, pipeline
+from tenants.database import acting_for, database_clock, pipeline
 from tenants.identifiers import first_id, new_id
 from tenants.models import Tenant
 
@@ -152,7 +152,7 @@ def test_the_hourly_maintenance_rings_and_a_turn_that_is_over_rings_again(
     monkeypatch.setattr(doorbell, "ring", rung.append)
     tasks.maintain_partitions()
     assert rung == ["ingest.forget_callbacks"]
-    real_now = partitions.database_clock()
+    real_now = database_clock()
     for minutes in (1, 2, 3):
         store(tenant, real_now - timedelta(days=401, minutes=minutes))
     monkeypatch.setattr(retention, "STEP", 1)

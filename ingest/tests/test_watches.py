@@ -8,10 +8,9 @@ from django.test import Client
 from django.urls import reverse
 
 from ingest.models import Channel, ChannelWatch, Device
-from ingest.processing.partitions import database_clock
 from ingest.services.watches import LEAST_S, MOST_S
 from subscriptions.tests.calling import Caller, code, in_role
-from tenants.database import acting_for, pipeline
+from tenants.database import acting_for, database_clock, pipeline
 from tenants.models import AuditEntry, Role, Tenant
 from tenants.services import NewTenant
 from tests.visitors import visitor
