@@ -211,11 +211,13 @@ def _take(cursor: Cursor, turns: Sequence[Turn], lanes: str, limit: int) -> list
     # not waited for. Who was stopped or held since the look has no turn.
     cursor.execute(
         """WITH picked AS (
-            SELECT due.* FROM unnest(%s::bigint[], %s::uuid[], %s::int[])
-                AS turn(tenant_id, endpoint_id, room)
-            JOIN subscriptions_endpoint e ON e.id = turn.endpoint_id
-                AND e.status = 'active' AND e.deleted_at IS NULL
-                AND (e.hold_until IS NULL OR e.hold_until <= now())
+            SELECT due.* FROM (
+                SELECT turn.* FROM unnest(%s::bigint[], %s::uuid[], %s::int[])
+                    WITH ORDINALITY AS turn(tenant_id, endpoint_id, room, nth)
+                JOIN subscriptions_endpoint e ON e.id = turn.endpoint_id
+                    AND e.status = 'active' AND e.deleted_at IS NULL
+                    AND (e.hold_until IS NULL OR e.hold_until <= now())
+                ORDER BY turn.nth OFFSET 0) turn
             CROSS JOIN LATERAL (
                 SELECT d.tenant_id, d.id FROM subscriptions_delivery d
                 WHERE d.tenant_id = turn.tenant_id
