@@ -13,11 +13,10 @@ from subscriptions.models import Delivery, Endpoint, EndpointSecret
 from subscriptions.services.consenting import ask_consent
 from subscriptions.services.redelivering import redeliver
 from subscriptions.services.sending import deliver
-from subscriptions.tests.calling import URL, Caller, code, in_role, register
+from subscriptions.tests.calling import URL, Caller, code, register
 from subscriptions.tests.receivers import Reply, consenting, receiving
-from tenants.actors import Actor
 from tenants.database import acting_for
-from tenants.models import AuditEntry, Role, Tenant
+from tenants.models import AuditEntry, Tenant
 from tenants.services import NewTenant
 
 
@@ -334,67 +333,3 @@ def test_pages_follow_each_other(owner: Caller) -> None:
     ids = [one["id"] for one in first["results"] + second["results"]]
     assert ids == sorted(ids, reverse=True)
     assert len(set(ids)) == 3
-
-
-def paths(owner: Caller) -> list[tuple[str, str, Any]]:
-    """Return every path that names a row of the owner's, with what changes it."""
-    made = register(owner)
-    delivery = owner.post(f"/endpoints/{made['id']}/test/").json()
-    endpoint = f"/endpoints/{made['id']}/"
-    since = {"since": "2026-01-01T00:00:00Z"}
-    actions = ("verify", "pause", "resume", "rotate-secret", "test")
-    return [
-        ("GET", endpoint, None),
-        ("GET", f"/messages/{delivery['message']}/", None),
-        ("GET", f"/deliveries/{delivery['id']}/", None),
-        ("PATCH", endpoint, {"description": "theirs"}),
-        *(("POST", f"{endpoint}{action}/", {}) for action in actions),
-        ("POST", f"{endpoint}recover/", since),
-        ("POST", f"/deliveries/{delivery['id']}/retry/", {}),
-        ("DELETE", endpoint, None),
-    ]
-
-
-def test_another_tenant_finds_nothing_and_changes_nothing(
-    tenant: Tenant, owner: Caller, outsider: Caller
-) -> None:
-    wanted = paths(owner)
-    before = audited(tenant)
-    for method, path, body in wanted:
-        assert code(outsider.ask(method, path, body))[0] == 404, (method, path)
-    for path in ("/endpoints/", "/messages/", "/deliveries/"):
-        assert outsider.get(path).json()["results"] == []
-    endpoint_id = wanted[0][1].split("/")[2]
-    narrowed = outsider.get(f"/deliveries/?endpoint={endpoint_id}")
-    assert narrowed.json()["results"] == []
-    assert audited(tenant) == before
-
-
-@pytest.mark.parametrize(("role", "reading"), [(Role.AUDITOR, 200), (Role.CLERK, 403)])
-def test_auditors_read_clerks_do_not_and_neither_writes(
-    tenant: Tenant, owner: Caller, role: Role, reading: int
-) -> None:
-    wanted = paths(owner)
-    before = audited(tenant)
-    reader = in_role(tenant, role)
-    for method, path, body in wanted:
-        expected = reading if method == "GET" else 403
-        assert reader.ask(method, path, body).status_code == expected, (method, path)
-    body = {"url": URL, "event_types": ["*"]}
-    assert reader.post("/endpoints/", body).status_code == 403
-    for path in ("/endpoints/", "/messages/", "/deliveries/"):
-        assert reader.get(path).status_code == reading, path
-    assert reader.get("/event-types/").status_code == 200
-    assert audited(tenant) == before
-
-
-def test_nobody_is_told_nothing(tenant: Tenant, owner: Caller, actor: Actor) -> None:
-    for method, path, body in paths(owner):
-        assert Caller("ghk_wrong").ask(method, path, body).status_code == 401
-
-
-@pytest.mark.parametrize(
-    "wrong", ["ep_", "ep_zz", "src_" + "0" * 32, "1", "ep_" + "0" * 32]
-)
-def test_id_that_is_none_is_not_found(owner: Caller, wrong: str) -> None:
-    assert code(owner.get(f"/endpoints/{wrong}/"))[0] == 404

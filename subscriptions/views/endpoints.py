@@ -29,12 +29,17 @@ from subscriptions.views.belongings import (
     PortalLinkActions,
     WindowActions,
 )
+from subscriptions.views.manifests import ManifestActions
 from subscriptions.views.redelivering import RedeliveryActions
 from tenants.models import Tenant
 
 
 class EndpointViewSet(
-    ConsentActions, WindowActions, PortalLinkActions, RedeliveryActions
+    ConsentActions,
+    WindowActions,
+    PortalLinkActions,
+    RedeliveryActions,
+    ManifestActions,
 ):
     """Callback URLs."""
 
