@@ -51,6 +51,7 @@ class Transfer:
         self._set: dict[int, Any] = {}
         self._sockets: list[socket.socket] = []
         self._refused: list[str] = []
+        self._dialled = ""
         self._header_lines: list[bytes] = []
         self._header_bytes = 0
         self._body = bytearray()
@@ -99,6 +100,7 @@ class Transfer:
         """
         self._started = started
         self._refused.clear()
+        self._dialled = ""
         self._header_lines.clear()
         self._header_bytes = 0
         self._body = bytearray()
@@ -133,6 +135,7 @@ class Transfer:
         if not is_allowed(ip_address(host), settings.CALLBACK_ALLOW_CIDRS):
             self._refused.append(host)
             return pycurl.SOCKET_BAD
+        self._dialled = host
         opened = socket.socket(family, kind, protocol)
         # libcurl works on a duplicate; this one is closed with the transfer.
         self._sockets.append(opened)
@@ -171,7 +174,7 @@ class Transfer:
             detail=detail.replace("\0", "")[:DETAIL_CHARACTERS],
             headers=self._headers(),
             body=bytes(self._body),
-            address=read(pycurl.PRIMARY_IP) or "",
+            address=read(pycurl.PRIMARY_IP) or self._dialled,
             started=self._started,
             duration_s=time.monotonic() - self._started,
             http_version=_VERSIONS.get(read(pycurl.INFO_HTTP_VERSION), ""),

@@ -30,7 +30,9 @@ class Authority:
         pem = certified(name, key, issuer=("authority", self.key))
         return pem.encode(), key_pem(key).encode()
 
-    def context(self, name: str = "localhost", *, is_ended: bool = False) -> ssl.SSLContext:
+    def context(
+        self, name: str = "localhost", *, is_ended: bool = False
+    ) -> ssl.SSLContext:
         """Return how a server of that name speaks TLS."""
         now = datetime.now(tz=UTC)
         key = ec.generate_private_key(ec.SECP256R1())
