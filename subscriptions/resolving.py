@@ -122,8 +122,9 @@ class Resolver:
     def _answer(self, name: str) -> Answer:
         try:
             found = self._ask(name)
-        except OSError as error:
-            return Answer((), f"The host name was not found: {error.strerror}.")
+        except (OSError, UnicodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            return Answer((), f"The host name was not found: {why}.")
         if not found:
             return Answer((), "The host name has no address.")
         if len(found) > _ADDRESSES:
