@@ -97,6 +97,26 @@ def test_a_gap_is_the_message_before_that_never_came() -> None:
     assert seen.gaps(third) == []
 
 
+ANYTHING = st.recursive(
+    st.none() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=4,
+)
+
+
+@given(
+    data=st.dictionaries(
+        st.sampled_from(["day", "messages", "ids_hash", "devices"]), ANYTHING
+    )
+)
+def test_no_manifest_raises_another_error(data: dict[str, Any]) -> None:
+    try:
+        found = missing(message("m9", **{"x": 1, **data}), ["m1"], {})
+    except Unreadable:
+        return
+    assert not found.is_complete
+
+
 def test_an_id_says_when_its_message_was_made() -> None:
     message_id = new_id()
     assert made_at(public_id("msg", message_id)) == created_at(message_id)

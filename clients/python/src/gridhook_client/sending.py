@@ -223,6 +223,8 @@ class _Connection:
     """One connection to the platform, kept while it serves."""
 
     def __init__(self, url: str, timeout_s: float, tls: ssl.SSLContext | None) -> None:
+        if not _is_header(url) or " " in url:
+            raise ValueError("The URL has a character that must be percent-encoded.")
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError("The URL is http or https, and has a host.")
