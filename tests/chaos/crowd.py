@@ -194,7 +194,9 @@ class Crowd:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         """Answer one connection's requests."""
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        # Cancelled: the receivers end.
+        ended = (OSError, asyncio.IncompleteReadError, asyncio.CancelledError)
+        with contextlib.suppress(*ended):
             while request := await _request(reader):
                 if not await self._answer(request, reader, writer):
                     break

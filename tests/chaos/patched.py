@@ -29,7 +29,7 @@ from django.conf import settings  # noqa: E402 (Django's settings come first)
 from config.celery import app  # noqa: E402
 from ingest.processing import batch, claims, parsing, trials  # noqa: E402
 from subscriptions.services import claims as due  # noqa: E402
-from subscriptions.services import recording, sending  # noqa: E402
+from subscriptions.services import pacing, recording, sending  # noqa: E402
 
 SLOW_S = 4.0
 #: The longest exchange of a hasty deliverer.
@@ -168,6 +168,14 @@ def hasty() -> None:
     settings.DELIVERY_TIMEOUT_S = HASTY_S
 
 
+def unfair() -> None:
+    """Let one that never answers have every place, and the others wait."""
+    _replace(pacing, "SLOTS", 8)
+    _replace(pacing, "SLOTS_IN_ALL", 8)
+    _replace(pacing, "SLOW_SLOTS", 8)
+    _replace(pacing, "FAILING_LIMIT", 8)
+
+
 def forgetful() -> None:
     """Take a message for delivered as soon as it is claimed."""
     wrong = "SET status = 'delivered', finished_at = now(), claim_id"
@@ -232,6 +240,7 @@ CHANGES: dict[str, Callable[[], None]] = {
         unfenced,
         own_clock,
         hasty,
+        unfair,
         forgetful,
     )
 }

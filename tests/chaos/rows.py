@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from tests.chaos import (
+    adversity,
     broker,
     clocks,
     deliveries,
@@ -260,6 +261,38 @@ _ALL = (
         0,
         200,
         control="a deliverer that counts a claim as a delivery",
+    ),
+    Row(
+        "R24c",
+        "the broker emptied with 1,000 deliveries pending",
+        adversity.broker_emptied,
+        0,
+        0,
+        control="no sweep",
+    ),
+    Row(
+        "R24d",
+        "no database while deliveries are on their way",
+        adversity.database_away,
+        3,
+        60,
+        control="a deliverer that counts a claim as a delivery",
+    ),
+    Row(
+        "R25",
+        "one receiver of a hundred that never answers",
+        adversity.black_hole,
+        2,
+        40,
+        control="a deliverer that takes turns with nobody",
+    ),
+    Row(
+        "R28",
+        "secrets rotated amid the flow",
+        adversity.rotated,
+        1,
+        30,
+        control="a rotation without overlap",
     ),
 )
 ROWS = {row.id: row for row in _ALL}

@@ -140,3 +140,11 @@ def test_a_database_lost_at_any_statement_costs_a_clean_retry(broken: Row) -> No
 
 def test_leases_do_not_mind_wrong_clocks(broken: Row) -> None:
     assert broken("R22") == []
+
+
+def test_bad_receivers_and_a_dying_deliverer_lose_no_message(broken: Row) -> None:
+    assert broken("R24a") == []
+
+
+def test_a_deliverer_killed_mid_post_leaves_every_message_arrived(broken: Row) -> None:
+    assert broken("R24b") == []
