@@ -20,13 +20,22 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+ENVIRONMENT = {
+    "GRIDHOOK_SWEEP_INTERVAL_S": "1",
+    #: Three attempts, a second apart.
+    "GRIDHOOK_RETRY_SCHEDULE_S": "1,1",
+}
+
+
+def _need_chromium() -> None:
+    if not CHROMIUM.exists():
+        pytest.skip(f"There is no {CHROMIUM}: browser journeys are not run.")
 
 
 @pytest.fixture(scope="module")
 def browser() -> Generator[Browser]:
     """Debian's Chromium; closed with the module, for it holds the thread's loop."""
-    if not CHROMIUM.exists():
-        pytest.skip(f"There is no {CHROMIUM}: browser journeys are not run.")
+    _need_chromium()
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=str(CHROMIUM), headless=True, args=ARGUMENTS
@@ -35,10 +44,15 @@ def browser() -> Generator[Browser]:
         chromium.close()
 
 
-@pytest.fixture(scope="module")
-def platform(browser: Browser) -> Generator[Platform]:
-    """The whole platform, sweeping fast; started when there is a browser to use it."""
-    with running(environment={"GRIDHOOK_SWEEP_INTERVAL_S": "1"}) as started:
+@pytest.fixture(scope="package")
+def platform() -> Generator[Platform]:
+    """
+    The whole platform, which all journeys share: sweeping fast, and giving up soon.
+
+    Each module has tenants of its own, so they see nothing of each other.
+    """
+    _need_chromium()
+    with running(environment=ENVIRONMENT) as started:
         yield started
 
 
