@@ -9,14 +9,14 @@ Source: docs/explanation/retention.md
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
 
-from tenants.database import Cursor, pipeline
+from tenants.database import pipeline
 from tenants.identifiers import created_at, first_id
 
 #: Rows that one transaction forgets at most: some tens of milliseconds.
@@ -74,6 +74,7 @@ WHERE tenant_id = %(tenant)s AND created_at < %(kept_from)s AND id = ANY (ARRAY(
 """
 
 #: From one device to the next by the key, then the old messages of each by the same.
+#: Such rows are never changed, so their places stand for them.
 _DEVICES = """
 WITH RECURSIVE device AS (
     (SELECT device FROM subscriptions_messagedevice
@@ -83,19 +84,19 @@ WITH RECURSIVE device AS (
         SELECT m.device FROM subscriptions_messagedevice m
         WHERE m.tenant_id = %(tenant)s AND m.device > d.device
         ORDER BY m.device LIMIT 1) next
-), some AS MATERIALIZED (SELECT device FROM device LIMIT %(devices)s
+), listed AS MATERIALIZED (
+    SELECT device FROM device LIMIT %(devices)s
 ), old AS MATERIALIZED (
-    SELECT one.device, m.message_id FROM some one CROSS JOIN LATERAL (
-        SELECT message_id FROM subscriptions_messagedevice
+    SELECT one.device, m.place FROM listed one CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM subscriptions_messagedevice
         WHERE tenant_id = %(tenant)s AND device = one.device
             AND message_id < %(before)s
         ORDER BY message_id LIMIT %(messages)s) m
 ), forgotten AS (
-    DELETE FROM subscriptions_messagedevice m USING old
-    WHERE m.tenant_id = %(tenant)s AND m.device = old.device
-        AND m.message_id = old.message_id
+    DELETE FROM subscriptions_messagedevice
+    WHERE ctid = ANY (ARRAY(SELECT place FROM old))
 )
-SELECT (SELECT count(*) FROM some), (SELECT max(device) FROM some),
+SELECT (SELECT count(*) FROM listed), (SELECT max(device) FROM listed),
     EXISTS (SELECT FROM old GROUP BY device HAVING count(*) = %(messages)s)
 """
 
@@ -109,9 +110,9 @@ _RARE = {
     "subscriptions_manifest": "end_at < %(kept_from)s",
 }
 
-#: How far this process came with each tenant's devices, and the day it last did all.
-_devices_after: dict[int, str] = {}
-_devices_done: dict[int, date] = {}
+#: What this process left off in the middle of: the next turn goes on there, so that no
+#: tenant waits for another's to be looked at again and again.
+_underway: list[Iterator[int]] = []
 
 
 class Forgotten(NamedTuple):
@@ -138,11 +139,13 @@ class _Reach:
 def forget_messages(*, now: datetime, seconds: float = TURN_S) -> Forgotten:
     """Forget what is past GRIDHOOK_MESSAGE_RETENTION_DAYS, for so long at most."""
     reach = _Reach(now - timedelta(days=settings.MESSAGE_RETENTION_DAYS))
+    work = _underway.pop() if _underway else _everything(reach)
     end_s = monotonic() + seconds
     count = 0
-    for forgotten in _everything(reach):
+    for forgotten in work:
         count += forgotten
         if monotonic() > end_s:
+            _underway.append(work)
             return Forgotten(count, is_done=False)
     return Forgotten(count, is_done=True)
 
@@ -160,32 +163,20 @@ def _everything(reach: _Reach) -> Iterator[int]:
 
 
 def _of_devices(tenant_id: int, reach: _Reach) -> Iterator[int]:
-    """Forget which devices old messages were about, once a day."""
-    while _devices_done.get(tenant_id) != reach.kept_from.date():
+    after: str | None = ""
+    while after is not None:
         values = reach.values(
             tenant=tenant_id,
-            after=_devices_after.get(tenant_id, ""),
+            after=after,
             devices=DEVICE_STEP,
             messages=DEVICE_MESSAGES,
         )
-        with pipeline() as lane, lane.cursor() as cursor:
-            _join_by_index(cursor)
-            cursor.execute(_DEVICES, values)
-            seen, last, is_more = cursor.fetchone() or (0, None, False)
-        if not is_more and seen == DEVICE_STEP:
-            _devices_after[tenant_id] = last
-        elif not is_more:
-            _devices_after.pop(tenant_id, None)
-            _devices_done[tenant_id] = reach.kept_from.date()
+        with pipeline() as lane:
+            row = lane.execute(_DEVICES, values).fetchone()
+        seen, last, is_more = row or (0, None, False)
         yield 0
-
-
-def _join_by_index(cursor: Cursor) -> None:
-    """Have this transaction look rows up by their key, whatever the statistics say."""
-    cursor.execute(
-        """SELECT set_config('enable_hashjoin', 'off', true),
-            set_config('enable_mergejoin', 'off', true)"""
-    )
+        if not is_more:
+            after = last if seen == DEVICE_STEP else None
 
 
 def _deliveries(tenant_id: int, reach: _Reach) -> Iterator[int]:
