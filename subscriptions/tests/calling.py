@@ -20,8 +20,8 @@ class Caller:
 
     key: str
 
-    def ask(self, method: str, path: str, body: Any = None) -> Any:
-        client = Client(headers={"Authorization": f"Bearer {self.key}"})
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
+        client = Client(headers={"Authorization": f"Bearer {self.key}", **headers})
         return client.generic(
             method,
             path if path.startswith("http") else f"/api/v1{path}",

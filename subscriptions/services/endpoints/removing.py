@@ -13,8 +13,8 @@ from subscriptions.models import (
     Redelivery,
     RedeliveryStatus,
 )
+from subscriptions.services import orphans
 from subscriptions.services.endpoints.rows import locked
-from subscriptions.services.orphans import STEP, cancel_waiting
 from tenants.actors import Actor
 from tenants.doorbell import ring_after_commit
 from tenants.models import Tenant
@@ -50,8 +50,9 @@ def delete_endpoint(
     )
     _end_what_belongs_to(tenant, current, now)
     with connection.cursor() as cursor:
-        cancelled = cancel_waiting(cursor, tenant.pk, current.pk)
-    if cancelled == STEP:
+        cancelled = orphans.cancel_waiting(cursor, tenant.pk, current.pk)
+    is_all = cancelled < orphans.STEP
+    if not is_all:
         ring_after_commit("subscriptions.deliver")
     record_audit(
         actor=actor,
@@ -60,7 +61,7 @@ def delete_endpoint(
         detail={
             "url": current.url,
             "cancelled": cancelled,
-            "is_all": cancelled < STEP,
+            "is_all": is_all,
         },
     )
 
