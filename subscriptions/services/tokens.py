@@ -99,9 +99,13 @@ def make_due(cursor: Cursor, endpoint_ids: Collection[UUID]) -> None:
     # Not while one is on its way, not while the token server refuses, and not again
     # and again for a receiver that takes none.
     cursor.execute(
-        """UPDATE subscriptions_endpoint SET oauth2_due_at = now()
-        WHERE id = ANY(%s::uuid[]) AND oauth2_token_url <> '' AND oauth2_error = ''
-            AND oauth2_asked_at < now() - %s * interval '1 s'""",
+        """UPDATE subscriptions_endpoint e SET oauth2_due_at = now()
+        FROM (SELECT id FROM subscriptions_endpoint
+            WHERE id = ANY(%s::uuid[]) AND oauth2_token_url <> ''
+                AND oauth2_error = ''
+                AND oauth2_asked_at < now() - %s * interval '1 s'
+            ORDER BY id FOR UPDATE) stale
+        WHERE e.id = stale.id""",
         [list(endpoint_ids), RENEW_PAUSE_S],
     )
 
@@ -190,9 +194,18 @@ def _is_visible(text: str) -> bool:
 
 def _record(told: Sequence[tuple[_Row, Answer]]) -> None:
     with pipeline() as lane:
-        # The old token stays in use while it lives and no other came.
+        # The old token stays in use while it lives and no other came. Rows are locked
+        # in one order, as by all who lock several.
         recorded = lane.execute(
-            """UPDATE subscriptions_endpoint e
+            """WITH r AS (
+                SELECT * FROM unnest(%s::uuid[], %s::timestamptz[], %s::bytea[],
+                    %s::float8[], %s::float8[], %s::text[])
+                    AS r(id, due_at, token, life_s, pause_s, error)
+            ), held AS (
+                SELECT e.id FROM subscriptions_endpoint e JOIN r USING (id)
+                WHERE e.oauth2_due_at = r.due_at ORDER BY e.id FOR UPDATE OF e
+            )
+            UPDATE subscriptions_endpoint e
             SET sealed_oauth2_token = coalesce(r.token, e.sealed_oauth2_token),
                 oauth2_expires_at = coalesce(
                     e.oauth2_asked_at + r.life_s * interval '1 s',
@@ -200,10 +213,8 @@ def _record(told: Sequence[tuple[_Row, Answer]]) -> None:
                 oauth2_due_at = now() + r.pause_s * interval '1 s',
                 oauth2_step = CASE WHEN r.token IS NULL THEN e.oauth2_step ELSE 0 END,
                 oauth2_error = r.error
-            FROM unnest(%s::uuid[], %s::timestamptz[], %s::bytea[], %s::float8[],
-                %s::float8[], %s::text[])
-                AS r(id, due_at, token, life_s, pause_s, error)
-            WHERE e.id = r.id AND e.oauth2_due_at = r.due_at
+            FROM held JOIN r USING (id)
+            WHERE e.id = held.id
             RETURNING e.id""",
             [list(column) for column in zip(*map(_written, told), strict=True)],
         ).fetchall()
