@@ -38,17 +38,18 @@ class Doorbell:
     def __init__(self) -> None:
         #: Whether the last bell failed in a way that nobody thought of.
         self._has_stumbled = False
-        #: Bells asked for, and when each was rung last.
-        self._asked: set[str] = set()
+        #: Bells asked for and when they are wanted, and when each was rung last.
+        self._asked: dict[str, float] = {}
         self._rung_at: dict[str, float] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def ring(self, task: str) -> None:
-        """Ask for a bell; returns at once and never fails."""
+    def ring(self, task: str, after_s: float = 0.0) -> None:
+        """Ask for a bell, now or in a while; returns at once and never fails."""
+        wanted_at = monotonic() + after_s
         with self._lock:
-            self._asked.add(task)
+            self._asked[task] = min(wanted_at, self._asked.get(task, wanted_at))
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(
                     target=self._run, name="doorbell", daemon=True
@@ -84,9 +85,13 @@ class Doorbell:
     def _take_due(self, now: float) -> tuple[list[str], float | None]:
         """Return the bells to ring now, and the seconds until the next one is due."""
         with self._lock:
-            waits = {task: self._due_at(task) - now for task in self._asked}
+            waits = {
+                task: max(wanted_at, self._due_at(task)) - now
+                for task, wanted_at in self._asked.items()
+            }
             due = sorted(task for task, wait_s in waits.items() if wait_s <= 0)
-            self._asked.difference_update(due)
+            for task in due:
+                del self._asked[task]
         self._rung_at.update(dict.fromkeys(due, now))
         return due, min(
             (wait_s for wait_s in waits.values() if wait_s > 0), default=None
@@ -126,9 +131,9 @@ def _publish(task: str, broker: Connection | None) -> Connection | None:
 _bell = Doorbell()
 
 
-def ring(task: str) -> None:
-    """Ring the bell of a task, at once."""
-    _bell.ring(task)
+def ring(task: str, after_s: float = 0.0) -> None:
+    """Ring the bell of a task, now or in a while."""
+    _bell.ring(task, after_s)
 
 
 def ring_after_commit(task: str) -> None:

@@ -98,8 +98,13 @@ class Servers:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_load_initial_conftests() -> Generator[None, object, object]:
+def pytest_load_initial_conftests(
+    early_config: pytest.Config,
+) -> Generator[None, object, object]:
     """Start the servers before anything reads Django's settings."""
+    if early_config.known_args_namespace.numprocesses:
+        # It only hands out the tests: each process that runs them has its own servers.
+        return (yield)
     # Short, for Unix sockets live in it.
     directory = tempfile.TemporaryDirectory(
         prefix="gh-test-", ignore_cleanup_errors=True

@@ -59,6 +59,16 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Generator[Broker]:
         one.kill()
 
 
+def test_a_bell_for_later_rings_then_and_a_sooner_one_first(broker: Broker) -> None:
+    bell = Doorbell()
+    begun = time.monotonic()
+    bell.ring(PROMPT, after_s=30.0)
+    bell.ring(PROMPT, after_s=0.3)
+    bell.ring(PROMPT, after_s=60.0)
+    until(lambda: broker.waiting("billing") == 1)
+    assert 0.3 <= time.monotonic() - begun < 5.0
+
+
 def test_bells_ring_again_when_the_broker_is_back(
     broker: Broker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
