@@ -73,4 +73,4 @@ def test_page_in_the_documentation_is_the_catalogues() -> None:
 @each_type
 def test_where_a_thin_message_points_a_view_answers(one: EventType) -> None:
     path = one.thin_example["url"].removeprefix("https://gridhook.example")
-    assert resolve(path.split("?")[0]).func
+    assert resolve(path.split("?")[0]).url_name

@@ -3,6 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from django.test import override_settings
@@ -23,18 +24,18 @@ def tell(tenant: Tenant) -> None:
     with pipeline() as lane, lane.cursor() as cursor:
         row = cursor.execute("SELECT now()").fetchone()
         assert row is not None
-        events = [
-            Event(
-                tenant.pk,
-                tenant.slug,
-                "callback.processed",
-                {"number": number},
-                row[0],
-                subjects=lambda name=DEVICES[number % 3]: [Subject(name)],
-            )
-            for number in range(EACH * len(DEVICES))
-        ]
-        publish(cursor, events)
+        publish(cursor, [about(tenant, device, row[0]) for device in DEVICES * EACH])
+
+
+def about(tenant: Tenant, device: str, now: datetime) -> Event:
+    return Event(
+        tenant.pk,
+        tenant.slug,
+        "callback.processed",
+        {},
+        now,
+        subjects=lambda: [Subject(device)],
+    )
 
 
 class Judge:
