@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -193,7 +194,7 @@ def discard_all(
     """
     words = _reason(reason)
     current = locked(tenant, endpoint)
-    values = {
+    values: dict[str, Any] = {
         "tenant": tenant.pk,
         "endpoint": current.pk,
         "limit": _DISCARD_STEP,

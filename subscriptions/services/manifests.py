@@ -17,6 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from subscriptions.queries.redeliveries import CLOCK_MARGIN
+from subscriptions.services.claims import join_by_index
 from subscriptions.services.publishing import Event, publish
 from tenants.database import Cursor, pipeline
 from tenants.doorbell import ring
@@ -198,10 +199,10 @@ def _devices(day: _Day) -> Iterator[tuple[str, list[UUID]]]:
     values = day.values()
     after: str | None = ""
     while after is not None:
-        with pipeline() as lane:
-            rows = lane.execute(
-                _DEVICES, {**values, "after": after, "page": DEVICE_PAGE}
-            ).fetchall()
+        with pipeline() as lane, lane.cursor() as cursor:
+            join_by_index(cursor)
+            cursor.execute(_DEVICES, {**values, "after": after, "page": DEVICE_PAGE})
+            rows = cursor.fetchall()
         yield from ((device, ids) for device, ids in rows if ids)
         after = rows[-1][0] if len(rows) == DEVICE_PAGE else None
 

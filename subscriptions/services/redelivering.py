@@ -25,6 +25,7 @@ from subscriptions.models import (
     RedeliveryStatus,
 )
 from subscriptions.queries.redeliveries import CLOCK_MARGIN, count_to_redeliver
+from subscriptions.services.claims import join_by_index
 from subscriptions.services.endpoints.rows import locked
 from subscriptions.services.requeueing import requeue
 from tenants.actors import Actor
@@ -326,6 +327,7 @@ def _step() -> int | None:
 
 
 def _pick(cursor: Cursor, run: _Run) -> Sequence[Any]:
+    join_by_index(cursor)
     of_device = " of a device" if run.kind == "replay" and run.device else ""
     cursor.execute(_PICK[run.kind + of_device], run.values())
     return cursor.fetchall()
