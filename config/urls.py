@@ -25,7 +25,11 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/v1/", include(api)),
     path("portal/", include("subscriptions.portal.urls")),
-    path(".well-known/gridhook/<slug:tenant>/keys.json", well_known.keys),
+    path(
+        ".well-known/gridhook/<slug:tenant>/keys.json",
+        well_known.keys,
+        name="well-known-keys",
+    ),
 ]
 
 

@@ -32,9 +32,11 @@ from subscriptions.models import (
     Endpoint,
     Message,
     Redelivery,
+    SigningKey,
 )
 from subscriptions.services.endpoints import create_endpoint, send_test
 from subscriptions.services.publishing import publish
+from subscriptions.services.signing_keys import ensure_key
 from tenants.actors import operator
 from tenants.database import acting_for, pipeline
 from tenants.identifiers import new_id
@@ -50,6 +52,8 @@ FORMS_NOT_FOR_CLERKS = {
     Message,
     DeviceGroup,
     Redelivery,
+    SigningKey,
+    SigningKey,
     Membership,
     ApiKey,
     AuditEntry,
@@ -127,6 +131,8 @@ class Furnished:
                 DeviceGroup: DeviceGroup.objects.create(
                     tenant=self.tenant, name="North", devices=["WM-1"]
                 ),
+                SigningKey: ensure_key(self.tenant),
+                SigningKey: ensure_key(self.tenant),
                 Redelivery: Redelivery.objects.create(
                     tenant=self.tenant,
                     endpoint=endpoint,

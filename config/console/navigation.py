@@ -17,6 +17,7 @@ from subscriptions.models import (
     Endpoint,
     Message,
     Redelivery,
+    SigningKey,
 )
 from subscriptions.queries.health import count_dead
 from tenants.actors import actor_of
@@ -56,6 +57,8 @@ _GROUPS: tuple[tuple[str, Sequence[_Entry]], ...] = (
             _Entry("Messages", "mail", Message),
             _Entry("Redeliveries", "restart_alt", Redelivery),
             _Entry("Device groups", "category", DeviceGroup),
+            _Entry("Signing keys", "verified_user", SigningKey),
+            _Entry("Signing keys", "vpn_key", SigningKey),
             _Entry("Event types", "menu_book", Message, "event_types"),
         ),
     ),

@@ -6,6 +6,14 @@ from subscriptions.admin import (
     endpoints,
     messages,
     redeliveries,
+    signing_keys,
 )
 
-__all__ = ["deliveries", "device_groups", "endpoints", "messages", "redeliveries"]
+__all__ = [
+    "deliveries",
+    "device_groups",
+    "endpoints",
+    "messages",
+    "redeliveries",
+    "signing_keys",
+]
