@@ -10,7 +10,7 @@ class ConfigConfig(AppConfig):
 
     def ready(self) -> None:
         """Load what every process has, and join what must not import each other."""
-        from config import celery, checks  # noqa: F401
+        from config import celery, checks, key_checks  # noqa: F401
         from ingest.queries.ledger import receipts_of
         from subscriptions.origins import find_receipts_by
         from tenants import openapi  # noqa: F401
