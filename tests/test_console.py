@@ -53,7 +53,6 @@ FORMS_NOT_FOR_CLERKS = {
     DeviceGroup,
     Redelivery,
     SigningKey,
-    SigningKey,
     Membership,
     ApiKey,
     AuditEntry,
@@ -131,7 +130,6 @@ class Furnished:
                 DeviceGroup: DeviceGroup.objects.create(
                     tenant=self.tenant, name="North", devices=["WM-1"]
                 ),
-                SigningKey: ensure_key(self.tenant),
                 SigningKey: ensure_key(self.tenant),
                 Redelivery: Redelivery.objects.create(
                     tenant=self.tenant,
