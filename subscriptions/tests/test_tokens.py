@@ -9,14 +9,21 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
+from django.db.models.functions import Now
 from django.test import override_settings
 
 from subscriptions.http import Outcome
-from subscriptions.models import Endpoint
+from subscriptions.models import Delivery, Endpoint
 from subscriptions.sealing import Sealer
 from subscriptions.services import tokens
 from subscriptions.services.destinations import load, plain_request
-from subscriptions.tests.delivering import make_endpoint
+from subscriptions.services.sending import deliver
+from subscriptions.tests.delivering import (
+    attempts,
+    deliver_until,
+    make_endpoint,
+    publish_to,
+)
 from subscriptions.tests.receivers import Received, Reply, receiving
 from tenants.database import acting_for, pipeline
 from tenants.models import Tenant
@@ -26,7 +33,7 @@ URL = "https://subscriber.example/hook"
 
 
 def with_client(tenant: Tenant, token_url: str, **fields: Any) -> Endpoint:
-    endpoint, _ = make_endpoint(tenant, URL)
+    endpoint, _ = make_endpoint(tenant, fields.pop("url", URL))
     changed(
         endpoint,
         oauth2_token_url=token_url,
@@ -195,6 +202,38 @@ def test_receivers_401_renews_a_token_that_is_not_fresh(tenant: Tenant) -> None:
         assert make_due() <= 0
         assert tokens.fetch_tokens() == 1
         assert make_due() > 2000
+
+
+def test_messages_wait_for_a_token_and_a_401_brings_another(tenant: Tenant) -> None:
+    issued = ["first", "second"]
+    valid = "first"
+
+    def server(received: Received) -> Reply:
+        return granting(access_token=issued.pop(0))(received)
+
+    def receiver(received: Received) -> Reply:
+        is_known = received.headers.get("authorization") == f"Bearer {valid}"
+        return Reply(204 if is_known else 401)
+
+    with receiving(server) as token_server, receiving(receiver) as subscriber:
+        endpoint = with_client(tenant, token_server.url, url=subscriber.url)
+        publish_to(tenant)
+        deliver()
+        assert (attempts(tenant), subscriber.requests) == ([], [])
+        assert tokens.fetch_tokens() == 1
+        deliver_until(tenant, "delivered")
+        assert tokens.fetch_tokens() == 0
+        valid = "second"
+        changed(endpoint, oauth2_asked_at="2026-01-01T00:00:00Z")
+        publish_to(tenant)
+        deliver()
+        assert tokens.fetch_tokens() == 1
+        with acting_for(tenant):
+            waiting = Delivery.objects.filter(tenant=tenant, status="pending")
+            assert waiting.update(next_attempt_at=Now()) == 1
+        deliver_until(tenant, "delivered")
+    found = sorted((one.number, one.status_code or 0) for one in attempts(tenant))
+    assert found == [(1, 204), (1, 401), (2, 204)]
 
 
 def outcome(body: bytes, status_code: int = 200) -> Outcome:
