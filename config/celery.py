@@ -26,16 +26,12 @@ app.conf.update(
     task_create_missing_queues=True,
     task_routes={
         "ingest.*": {"queue": "ingest"},
-        "subscriptions.*": {"queue": "deliver"},
         "billing.*": {"queue": "billing"},
-        # What may wait for a slow server, or takes its time over many rows: beside
-        # the deliveries, not among them.
-        "tenants.*": {"queue": "billing"},
-        "subscriptions.fetch_tokens": {"queue": "billing"},
-        "subscriptions.redeliver": {"queue": "billing"},
-        "subscriptions.release_stuck": {"queue": "billing"},
-        "subscriptions.send_manifests": {"queue": "billing"},
-        "subscriptions.maintain": {"queue": "billing"},
+        "subscriptions.deliver": {"queue": "deliver"},
+        # What waits for slow servers, or takes its time over many rows: beside the
+        # deliveries, not among them.
+        "subscriptions.*": {"queue": "upkeep"},
+        "tenants.*": {"queue": "upkeep"},
     },
     worker_prefetch_multiplier=1,
     worker_hijack_root_logger=False,

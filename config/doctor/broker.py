@@ -16,7 +16,7 @@ from config.doctor.findings import Finding, fail, ok, reason, warn
 _TIMEOUT_S = 2
 _MS_PER_S = 1000
 Answer = TypeVar("Answer")
-QUEUES = frozenset({"ingest", "deliver", "billing"})
+QUEUES = frozenset({"ingest", "deliver", "upkeep", "billing"})
 #: Workers answer between two tasks, and a task takes two seconds' turns.
 _PATIENCE_S = 2.5
 _SAFE_POLICY = "noeviction"

@@ -75,7 +75,7 @@ def test_a_broker_that_is_not_there_is_a_failure_in_words(url: str) -> None:
 @pytest.mark.parametrize(
     ("served", "expected"),
     [
-        (["ingest", "ingest", "deliver", "billing"], Level.OK),
+        (["ingest", "ingest", "deliver", "upkeep", "billing"], Level.OK),
         (["ingest"], Level.WARN),
         ([], Level.FAIL),
     ],

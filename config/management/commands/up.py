@@ -160,6 +160,7 @@ async def _start_platform(supervisor: Supervisor, options: dict[str, Any]) -> No
     services = [
         *(processes.worker("ingest", n + 1) for n in range(options["workers"])),
         processes.worker("deliver"),
+        processes.worker("upkeep"),
         processes.worker("billing"),
         processes.beat(),
         processes.listener(options["listeners"]),
