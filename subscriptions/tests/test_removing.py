@@ -89,7 +89,7 @@ def test_cancelled_deliveries_say_why_and_no_claim_is_left(
     for delivery in deliveries(tenant):
         assert delivery.status == "cancelled"
         assert delivery.cancel_reason == "The endpoint was deleted."
-        assert delivery.claim_id is delivery.leased_until is None
+        assert (delivery.claim_id, delivery.leased_until) == (None, None)
         assert delivery.finished_at is not None
 
 

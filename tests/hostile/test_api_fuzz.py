@@ -50,6 +50,7 @@ MADE: dict[str, dict[str, Any]] = {
         "url": "https://subscriber.example/hook",
         "event_types": ["callback.processed"],
     },
+    "/api/v1/device-groups/": {"name": "north", "devices": ["WM-*"]},
     "/api/v1/bill-runs/": {"period_start": "2016-01-01", "period_end": "2016-02-01"},
 }
 
