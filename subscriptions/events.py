@@ -40,8 +40,3 @@ class Event:
     source_id: UUID | None = None
     #: What it is about. Asked once, and only where an endpoint hears of the type.
     subjects: Callable[[], Collection[Subject]] = _nothing
-
-
-def devices_of(subjects: Collection[Subject]) -> list[str]:
-    """Return the devices among the subjects, by name; the first `MOST_DEVICES`."""
-    return sorted({subject.device for subject in subjects})[:MOST_DEVICES]

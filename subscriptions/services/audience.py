@@ -8,7 +8,7 @@ from uuid import UUID
 from subscriptions import filtering
 from subscriptions.catalogue import patterns_for
 from subscriptions.events import Event
-from subscriptions.filtering import Filter, Names, Subject
+from subscriptions.filtering import About, Filter, Names
 from subscriptions.models import Payload
 from tenants.database import Cursor
 from tenants.identifiers import public_id
@@ -80,7 +80,7 @@ class Audience:
         return found
 
     def passing(
-        self, event: Event, hearing: Sequence[Listener], subjects: Iterable[Subject]
+        self, event: Event, hearing: Sequence[Listener], about: About
     ) -> list[Listener]:
         """Return those whose filters let the event through, or do not matter to it."""
         told = {event.endpoint_id, event.also_endpoint_id}
@@ -91,7 +91,7 @@ class Audience:
             for one in hearing
             if one.filter is None
             or one.endpoint_id in told
-            or one.filter.passes(source, subjects, groups)
+            or one.filter.passes(source, about, groups)
         ]
 
     def _by_id(self, tenant_id: int, endpoint_id: UUID) -> list[Listener]:

@@ -1,12 +1,13 @@
 """Telling endpoints: an event becomes one message and a delivery for each endpoint."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from subscriptions.catalogue import CATALOGUE
-from subscriptions.events import Event, devices_of
+from subscriptions.events import MOST_DEVICES, Event
+from subscriptions.filtering import About
 from subscriptions.models import Lane
 from subscriptions.rendering import Bodies, Place
 from subscriptions.services.audience import Audience, Listener
@@ -109,13 +110,12 @@ def _telling(audience: Audience, event: Event) -> _Telling | None:
     hearing = audience.hearing(event)
     if not hearing:
         return None
-    subjects: Collection[Any] = event.subjects()
-    passing = audience.passing(event, hearing, subjects)
+    about = About(event.subjects())
+    passing = audience.passing(event, hearing, about)
     if not passing:
         return None
-    return _Telling(
-        event, new_id(), devices_of(subjects), [(one, new_id()) for one in passing]
-    )
+    devices = sorted(about.devices)[:MOST_DEVICES]
+    return _Telling(event, new_id(), devices, [(one, new_id()) for one in passing])
 
 
 def _check_types(events: Sequence[Event]) -> None:

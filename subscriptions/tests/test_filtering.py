@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from subscriptions.filtering import (
     DIMENSIONS,
     MOST_VALUES,
+    About,
     Filter,
     FiltersInvalid,
     Subject,
@@ -36,7 +37,7 @@ def make(filters: dict[str, list[str]]) -> Filter:
 
 def passes(filters: dict[str, list[str]], *subjects: Subject, source: str = "") -> bool:
     groups = {"pilot": names(["WM-2", "north/*"])}
-    return make(filters).passes(source, subjects, groups)
+    return make(filters).passes(source, About(subjects), groups)
 
 
 def test_no_filter_is_none() -> None:
@@ -107,6 +108,28 @@ def test_group_of_100_000_is_asked_by_look_ups() -> None:
     assert group.has("north/7")
     assert not group.has("WM-100000")
     assert len(group.beginnings) == 1
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            name: st.lists(
+                st.sampled_from(["a", "b", "a*", "*"]), min_size=1, max_size=2
+            )
+            for name in ("devices", "channels", "commodities")
+        },
+    ).filter(bool),
+    st.lists(
+        st.builds(Subject, *[st.sampled_from(["a", "b", "ab", "c"])] * 3), max_size=3
+    ),
+)
+def test_looking_at_dimensions_first_changes_no_answer(
+    filters: dict[str, list[str]], subjects: list[Subject]
+) -> None:
+    asked = make(filters)
+    expected = any(asked._passes(one, asked._devices({})) for one in subjects)
+    assert asked.passes("", About(subjects), {}) is expected
 
 
 def check(tenant: Tenant, filters: Any) -> dict[str, list[str]]:
