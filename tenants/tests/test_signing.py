@@ -34,6 +34,12 @@ HUB_VECTORS = [
         id="adnanh-empty",
     ),
     pytest.param(
+        "convoy-webhook-secret",
+        b'{"event":"charge.success","amount":1000,"currency":"NGN"}',
+        "244449b7f48cbc2709060c9dcdc2b3aa47a78f540430579015c579fb12defbb4",
+        id="convoy",
+    ),
+    pytest.param(
         "\x0b" * 20,
         b"Hi There",
         "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7",

@@ -121,11 +121,30 @@ def test_stripes_verifier_takes_our_signature_with_the_secret_as_shown() -> None
         stripe.WebhookSignature.verify_header(BODY.decode(), stale, secret, 300)
 
 
-def test_stripes_digest_matches_a_published_vector() -> None:
-    """The same text is signed by Outpost's `v0`: `t.body`."""
-    header = signing.sign_stripe("test-secret", 1234567890, b'{"hello":"world"}')
-    digest = "7054f74dae9f73e82b56ca73e8f81450097c698eeda0b00bb8728e89796baf2d"
-    assert header == f"t=1234567890,v1={digest}"
+#: Others sign the same text, `t.body`: Outpost and Hook0.
+MOMENT_AND_BODY = [
+    pytest.param(
+        "test-secret",
+        1234567890,
+        b'{"hello":"world"}',
+        "7054f74dae9f73e82b56ca73e8f81450097c698eeda0b00bb8728e89796baf2d",
+        id="outpost",
+    ),
+    pytest.param(
+        "secret",
+        1636936200,
+        b"hello !",
+        "1b3d69df55f1e52f05224ba94a5162abeb17ef52cd7f4948c390f810d6a87e98",
+        id="hook0",
+    ),
+]
+
+
+@pytest.mark.parametrize(("secret", "at", "body", "digest"), MOMENT_AND_BODY)
+def test_stripes_digest_matches_published_vectors(
+    secret: str, at: int, body: bytes, digest: str
+) -> None:
+    assert signing.sign_stripe(secret, at, body) == f"t={at},v1={digest}"
 
 
 #: A receiver in a shell: it knows openssl, and nothing of this project.
