@@ -9,6 +9,7 @@ private addresses through. Source: docs/explanation/ssrf.md
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import (
@@ -172,6 +173,20 @@ def check_url(
     target = parse(url)
     found = [target.address] if target.address else resolve(target.host)
     judge(target, tuple(found), exceptions)
+
+
+def foresee(url: object) -> None:
+    """
+    Have the URL's host looked up, whatever the URL is worth.
+
+    Judging it within the next seconds then waits for nobody: rows may be locked.
+    """
+    if not isinstance(url, str):
+        return
+    with suppress(UrlInvalid):
+        target = parse(url)
+        if not target.address:
+            look_up(target.host)
 
 
 def judge(

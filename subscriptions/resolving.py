@@ -100,6 +100,14 @@ class Resolver:
         if is_full:
             tell(Answer((), "Too many host names are being looked up."))
 
+    def give_up(self, name: str) -> Answer:
+        """Remember for a moment that the name's servers do not answer."""
+        answer = Answer((), "No name server answered in time.")
+        with self._lock:
+            if name in self._waiting:
+                self._remember(name, answer, lane="slow")
+        return answer
+
     def _begin(self, name: str) -> None:
         memory = self._memory.get(name)
         lane = memory.lane if memory is not None else "new"
@@ -134,13 +142,16 @@ class Resolver:
     def _keep(self, name: str, answer: Answer, *, is_slow: bool) -> list[Tell]:
         """Remember the answer; return who waits for it."""
         lane = "slow" if is_slow or answer.error else "found"
-        keep_s = NOT_FOUND_FOR_S if answer.error else FOUND_FOR_S
         with self._lock:
-            self._memory[name] = _Memory(answer, time.monotonic() + keep_s, lane)
-            self._memory.move_to_end(name)
-            if len(self._memory) > _NAMES:
-                self._memory.popitem(last=False)
+            self._remember(name, answer, lane=lane)
             return self._waiting.pop(name)
+
+    def _remember(self, name: str, answer: Answer, *, lane: str) -> None:
+        keep_s = NOT_FOUND_FOR_S if answer.error else FOUND_FOR_S
+        self._memory[name] = _Memory(answer, time.monotonic() + keep_s, lane)
+        self._memory.move_to_end(name)
+        if len(self._memory) > _NAMES:
+            self._memory.popitem(last=False)
 
 
 @lru_cache(maxsize=1)
@@ -163,5 +174,5 @@ def look_up(name: str) -> tuple[str, ...]:
         try:
             answer = told.get(timeout=SAVE_DEADLINE_S)
         except Empty:
-            return ()
+            answer = resolver.give_up(name)
     return answer.addresses

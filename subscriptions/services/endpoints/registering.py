@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.db import transaction
 
-from subscriptions.addresses import UrlInvalid, check_url
+from subscriptions.addresses import UrlInvalid, check_url, foresee
 from subscriptions.models import Endpoint, EndpointStatus
 from subscriptions.services.endpoint_settings import EndpointSettings, apply
 from subscriptions.services.endpoints.rows import (
@@ -52,6 +52,7 @@ def create_endpoint(
     Raises: UrlInvalid, EndpointLimitReached, and what `endpoint_settings.apply` raises.
     """
     _check_url(url)
+    _foresee(settings or {})
     _lock(tenant)
     if endpoint_count(tenant) >= ENDPOINT_LIMIT:
         raise EndpointLimitReached(f"A tenant has at most {ENDPOINT_LIMIT} endpoints.")
@@ -80,6 +81,14 @@ def _check_url(url: Any) -> None:
     if not isinstance(url, str):
         raise UrlInvalid("A callback URL begins with https://.")
     check_url(url, exceptions=django_settings.CALLBACK_ALLOW_CIDRS)
+
+
+def _foresee(settings: Mapping[str, Any]) -> None:
+    """Look hosts up while no row is locked: what is judged then is known."""
+    foresee(settings.get("url"))
+    oauth2 = settings.get("oauth2")
+    if isinstance(oauth2, Mapping):
+        foresee(oauth2.get("token_url"))
 
 
 def _lock(tenant: Tenant) -> None:
@@ -112,6 +121,7 @@ def update_endpoint(
     paused or disabled endpoint stays so, and is asked when it is resumed.
     Raises: UrlInvalid, EndpointUnknown, and what `endpoint_settings.apply` raises.
     """
+    _foresee(changes)
     current = locked(tenant, endpoint)
     wanted = dict(changes)
     if "url" in wanted:
