@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from django.conf import settings
 
 from subscriptions.models import Attempt, Delivery, Endpoint
+from subscriptions.sealing import Sealer
 from tenants.identifiers import public_id
+from tenants.vault import SealBroken
 
 #: What stands for a value that is not shown.
 MASK = "•••"
 #: Characters of an answer's body and headers that a page shows.
 SHOWN_CHARACTERS = 4_096
+#: A shorter secret is found in any text, and hides nothing.
+_LEAST_HIDDEN = 4
 _ANSWER_SECRETS = re.compile(
     r"^(set-cookie|authorization|www-authenticate|proxy-[\w-]+|[\w-]*signature[\w-]*)"
     r"\s*:.*$",
@@ -43,11 +47,31 @@ def exchange_of(delivery: Delivery, attempt: Attempt) -> Exchange:
         response_line=f"HTTP/{version} {attempt.status_code}"
         if attempt.status_code
         else "",
-        response_headers=_masked(attempt.response_headers)[:SHOWN_CHARACTERS],
-        excerpt=bytes(attempt.response_excerpt)
-        .decode("utf-8", "replace")
-        .replace("\0", "")[:SHOWN_CHARACTERS],
+        response_headers=_shown(_masked(attempt.response_headers), endpoint),
+        excerpt=_shown(
+            bytes(attempt.response_excerpt).decode("utf-8", "replace"), endpoint
+        ),
     )
+
+
+def _shown(text: str, endpoint: Endpoint) -> str:
+    """Return the beginning of an answer; a receiver may repeat what it was sent."""
+    for secret in _kept_secrets(endpoint):
+        text = text.replace(secret, MASK)
+    return text.replace("\0", "")[:SHOWN_CHARACTERS]
+
+
+def _kept_secrets(endpoint: Endpoint) -> list[str]:
+    """Return the secrets that requests carry as they are; not what only signs them."""
+    sealer = Sealer(endpoint.tenant_id, endpoint.pk)
+    try:
+        values = [
+            *sealer.open_headers(bytes(endpoint.sealed_headers)).values(),
+            sealer.open_oauth2_token(bytes(endpoint.sealed_oauth2_token)),
+        ]
+    except SealBroken:
+        return []
+    return [value for value in values if len(value) >= _LEAST_HIDDEN]
 
 
 def _request_headers(

@@ -58,7 +58,6 @@ _GROUPS: tuple[tuple[str, Sequence[_Entry]], ...] = (
             _Entry("Redeliveries", "restart_alt", Redelivery),
             _Entry("Device groups", "category", DeviceGroup),
             _Entry("Signing keys", "verified_user", SigningKey),
-            _Entry("Signing keys", "vpn_key", SigningKey),
             _Entry("Event types", "menu_book", Message, "event_types"),
         ),
     ),

@@ -32,6 +32,7 @@ from subscriptions.queries.health import (
     health,
     recent_attempts,
 )
+from subscriptions.queries.manifests import manifests_of
 from subscriptions.queries.redeliveries import caught_up_at, redeliveries_of
 from subscriptions.standing import hindrances
 from tenants.actors import actor_of
@@ -44,6 +45,7 @@ _LOOKED_AT = 10_000
 _STEPS_SHOWN = 6
 _VALUES_SHOWN = 10
 _REDELIVERIES_SHOWN = 5
+_MANIFESTS_SHOWN = 7
 _GOOD_RATE, _FAIR_RATE = 0.99, 0.9
 #: Redeliveries older than this are of no interest to who looks at the endpoint.
 _RECENT = timedelta(days=7)
@@ -66,6 +68,7 @@ def endpoint_page(request: HttpRequest, endpoint: Endpoint) -> dict[str, Any]:
         "windows": windows,
         "secrets": secrets_in_force(tenant, endpoint, now),
         "portal_links": portal_links(tenant, endpoint, now),
+        "manifests": manifests_of(tenant, endpoint)[:_MANIFESTS_SHOWN],
         "filters": [_filter(*item) for item in endpoint.filters.items()],
         "redeliveries": [
             redelivery_row(one, now) for one in _latest(tenant, endpoint, now)

@@ -1,13 +1,10 @@
 """Signing keys: the tenant's own, for `v1a`; their public halves are for everybody."""
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
-from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -19,15 +16,17 @@ from tenants.actors import actor_of
 from tenants.console.forms import ConsoleForm
 from tenants.console.pages import TenantAdmin, actor_and_tenant
 
+_HOUR_S = 3_600
 _DAY_S = 86_400
 _OVERLAPS = (
     (0, "The old key ends now"),
+    (_HOUR_S, "One hour"),
     (_DAY_S, "One day"),
     (7 * _DAY_S, "Seven days"),
 )
 
 
-class KeyRotationForm(ConsoleForm):
+class KeyForm(ConsoleForm):
     """A new signing key."""
 
     overlap_s = forms.TypedChoiceField(
@@ -41,21 +40,18 @@ class KeyRotationForm(ConsoleForm):
 
 @admin.register(SigningKey)
 class SigningKeyAdmin(TenantAdmin):
-    """Signing keys that are in force."""
+    """Signing keys."""
 
-    list_before_template = "console/signing_keys.html"  # type: ignore[assignment]  # unfold's default is None
+    add_form = KeyForm
+    add_intro = "The new key signs at once; its public half is published with the old."
+    detail_template = "console/signing_key.html"
     empty_title = "No signing key yet"
     empty_text = (
-        "The first is made when an endpoint asks for v1a signatures among its "
-        "credentials, or here."
+        "The first is made when an endpoint asks for v1a signatures, or here. Whoever "
+        "has the public half can verify messages, and cannot make one."
     )
     list_display = ("public", "key_id", "created_at", "signs_until")
     ordering = ("-id",)
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[SigningKey]:
-        """Return the keys that sign."""
-        rows: QuerySet[SigningKey] = super().get_queryset(request)
-        return rows.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
 
     @display(description="Id")
     def key_id(self, key: SigningKey) -> str:
@@ -65,48 +61,20 @@ class SigningKeyAdmin(TenantAdmin):
     @display(description="Signs until")
     def signs_until(self, key: SigningKey) -> Any:
         """Return its end."""
-        return key.expires_at or "the next one is made"
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> Any:
-        """Show the list under where it is published."""
-        slug = actor_of(request).tenant.slug
-        context = {
-            "may_write": self.may_write(request),
-            "published_at": f"{settings.CONSOLE_URL}/.well-known/gridhook/{slug}/keys.json",
-            "rotate_url": reverse("admin:subscriptions_signingkey_rotate"),
-        }
-        return super().changelist_view(request, {**context, **(extra_context or {})})
+        return key.expires_at or "it is replaced"
 
     def detail(self, request: HttpRequest, thing: SigningKey) -> dict[str, Any]:
-        """Return the public half."""
-        facts = (
-            ("Public key", thing.public),
-            ("Id", thumbprint(thing.public)),
-            ("Made", thing.created_at),
-            ("Signs until", self.signs_until(thing)),
-        )
-        return {"facts": facts}
+        """Return a key, and where its public half is."""
+        ends_at = thing.expires_at
+        path = reverse("well-known-keys", args=[actor_of(request).tenant.slug])
+        return {
+            "id": thumbprint(thing.public),
+            "is_ended": ends_at is not None and ends_at <= timezone.now(),
+            "published_at": f"{settings.CONSOLE_URL}{path}",
+        }
 
-    def more_pages(self) -> Sequence[tuple[str, str, Callable[..., HttpResponse]]]:
-        """Return the form for a new key."""
-        return (("rotate/", "rotate", self.rotate_view),)
-
-    def rotate_view(self, request: HttpRequest) -> HttpResponse:
-        """
-        Ask how long the old key also signs, and make a new one.
-
-        Raises: PermissionDenied.
-        """
-        if not self.may_write(request):
-            raise PermissionDenied
-
-        def save(data: dict[str, Any]) -> HttpResponse:
-            rotate_key(**actor_and_tenant(request), now=timezone.now(), **data)
-            messages.success(request, "The new key signs from now on.")
-            return self.to_list()
-
-        return self.form_page(
-            request, KeyRotationForm, save, title="New signing key", submit="Make it"
-        )
+    def create(self, request: HttpRequest, data: dict[str, Any]) -> HttpResponse:
+        """Make a key that signs from now on."""
+        key = rotate_key(**actor_and_tenant(request), now=timezone.now(), **data)
+        messages.success(request, "The new key signs from now on.")
+        return self.to_page(key)

@@ -10,6 +10,7 @@ from django.utils import timezone
 from subscriptions.exchanges import MASK, exchange_of
 from subscriptions.models import Attempt, Delivery, Endpoint, Message
 from subscriptions.queries.timeline import Step, story, timeline
+from subscriptions.sealing import Sealer
 from subscriptions.services.deliveries import retry_delivery
 from subscriptions.tests.delivering import delivery_of, make_endpoint, publish_to
 from tenants.actors import Actor
@@ -185,6 +186,20 @@ def test_an_answer_is_shown_without_its_cookies_and_capped() -> None:
     assert "x-a: b" in seen.response_headers
     assert "\0" not in seen.excerpt
     assert len(seen.excerpt) == 4_096
+
+
+def test_a_receiver_that_repeats_a_secret_shows_it_to_nobody() -> None:
+    endpoint = Endpoint(url=URL, tenant_id=1)
+    sealer = Sealer(1, endpoint.pk)
+    endpoint.sealed_headers = sealer.headers({"X-Api-Key": "open sesame"})
+    endpoint.sealed_oauth2_token = sealer.oauth2_token("tok-123456")
+    attempt = an_attempt(
+        response_headers="x-echo: open sesame",
+        response_excerpt=b'{"headers": ["open sesame", "Bearer tok-123456"]}',
+    )
+    seen = exchange_of(a_delivery(endpoint=endpoint), attempt)
+    assert seen.response_headers == f"x-echo: {MASK}"
+    assert seen.excerpt == f'{{"headers": ["{MASK}", "Bearer {MASK}"]}}'
 
 
 def test_a_request_that_never_left_shows_no_headers() -> None:
