@@ -76,9 +76,10 @@ def ask_consent() -> int:
     told: dict[UUID, list[tuple[_Asking, Answer]]] = {}
     for asking, answer in zip(askings, answers, strict=True):
         told.setdefault(asking.claim.endpoint_id, []).append((asking, answer))
-    with pipeline() as lane, lane.cursor() as cursor:
-        for endpoint_id in sorted(told):
-            _record(cursor, told[endpoint_id])
+    for mine in told.values():
+        # Each by itself: a row that somebody holds keeps no other answer waiting.
+        with pipeline() as lane, lane.cursor() as cursor:
+            _record(cursor, mine)
     return sum(answer.has_consented for answer in answers)
 
 

@@ -8,6 +8,7 @@ from django.db import connection
 from django.test import override_settings
 
 from subscriptions.models import ConsentStep, Endpoint
+from subscriptions.sealing import Sealer
 from subscriptions.services.consenting import ask_consent
 from subscriptions.services.endpoints import (
     create_endpoint,
@@ -21,6 +22,7 @@ from tenants.actors import Actor
 from tenants.database import acting_for
 from tenants.models import AuditEntry, Mail, Tenant
 
+TOKENS = {"client_id": "gridhook", "client_secret": "nobody's"}
 YES = {"WebHook-Allowed-Origin": "*"}
 
 
@@ -192,6 +194,51 @@ def test_granted_rate_and_asked_rate_meet(tenant: Tenant, actor: Actor) -> None:
     assert receiver.requests[0].headers["webhook-request-rate"] == "600"
     assert receiver.requests[0].headers["webhook-request-origin"] == "127.0.0.1"
     assert reread(endpoint).allowed_rate_per_min == 90
+
+
+def test_handshakes_carry_the_endpoints_credentials(
+    tenant: Tenant, actor: Actor
+) -> None:
+    with receiving(lambda _: Reply(404)) as receiver:
+        with acting_for(tenant):
+            create_endpoint(
+                tenant=tenant,
+                actor=actor,
+                url=receiver.url,
+                event_types=["*"],
+                settings={"headers": {"X-Api-Key": "k-1"}},
+            )
+        ask_consent()
+    asked = [(one.method, one.headers["x-api-key"]) for one in receiver.requests]
+    assert asked == [("OPTIONS", "k-1"), ("GET", "k-1")]
+    origins = [one.headers["webhook-request-origin"] for one in receiver.requests]
+    assert origins == ["127.0.0.1", "127.0.0.1"]
+
+
+def test_receiver_behind_tokens_is_asked_once_there_is_one(
+    tenant: Tenant, actor: Actor
+) -> None:
+    with receiving() as receiver:
+        with acting_for(tenant):
+            endpoint, _ = create_endpoint(
+                tenant=tenant,
+                actor=actor,
+                url=receiver.url,
+                event_types=["*"],
+                settings={"oauth2": {**TOKENS, "token_url": receiver.url}},
+            )
+        ask_consent()
+        assert receiver.requests == []
+        with acting_for(tenant):
+            sealed = Sealer(tenant.pk, endpoint.pk).oauth2_token("t-1")
+            Endpoint.objects.filter(pk=endpoint.pk).update(
+                sealed_oauth2_token=sealed,
+                oauth2_expires_at=datetime.now(tz=UTC) + timedelta(minutes=5),
+            )
+        ask_consent()
+    assert reread(endpoint).status == "active"
+    (asked,) = receiver.requests
+    assert asked.headers["authorization"] == "Bearer t-1"
 
 
 def test_admin_withdraws_and_nobody_is_asked_until_told_to(
