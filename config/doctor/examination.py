@@ -40,6 +40,8 @@ _AS_PIPELINE: tuple[tuple[str, DatabaseCheck], ...] = (
     ("work.sweeps", work.check_sweeps),
     ("work.callbacks", work.check_callbacks),
     ("work.messages", work.check_messages),
+    ("work.dead", work.check_dead),
+    ("work.mails", work.check_mails),
 )
 
 

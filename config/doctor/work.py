@@ -7,7 +7,7 @@ from django.conf import settings
 from psycopg import Connection
 
 from config.doctor.database import one
-from config.doctor.findings import Bounds, Finding, fail, ok
+from config.doctor.findings import Bounds, Finding, fail, ok, warn
 
 #: Seconds that the oldest callback has waited for a worker.
 WAITING_S = Bounds(warn=60, fail=600)
@@ -15,6 +15,8 @@ WAITING_S = Bounds(warn=60, fail=600)
 OVERDUE_S = Bounds(warn=60, fail=900)
 #: Seconds after which the head of a moving queue has moved.
 _LOOK_AGAIN_S = 1.0
+#: Seconds that a mail has waited although there is a server.
+_MAIL_WAITS_S = 3600
 _SWEEPS_TO_WARN, _SWEEPS_TO_FAIL = 4, 12
 #: Seconds of a sweep that came late for good reasons.
 _GRACE_S = 10
@@ -24,15 +26,41 @@ SELECT callback_id, extract(epoch FROM now() - received_at)::float
 FROM ingest_pendingcallback ORDER BY callback_id LIMIT 1
 """
 
-# An index range for each active endpoint: its delivery that is due the longest.
+# Three short ranges of an index for each active endpoint that nothing holds back: what
+# is due the longest in each lane.
 _OVERDUE = """
 SELECT extract(epoch FROM now() - min(d.next_attempt_at))::float
-FROM subscriptions_endpoint e CROSS JOIN LATERAL (
+FROM subscriptions_endpoint e
+CROSS JOIN generate_series(0, 2) AS lane
+CROSS JOIN LATERAL (
     SELECT next_attempt_at FROM subscriptions_delivery d
     WHERE d.tenant_id = e.tenant_id AND d.endpoint_id = e.id AND d.status = 'pending'
+        AND d.lane = lane::smallint
     ORDER BY next_attempt_at LIMIT 1
 ) AS d
-WHERE e.status = 'active' AND e.deleted_at IS NULL
+WHERE e.status = 'active' AND e.deleted_at IS NULL AND e.draining_since IS NULL
+    AND (e.hold_until IS NULL OR e.hold_until < now())
+    AND NOT EXISTS (SELECT FROM subscriptions_maintenancewindow w
+        WHERE w.endpoint_id = e.id AND w.closed_at IS NULL AND w.start_at <= now())
+"""
+
+# The same index as the undelivered page's: the oldest dead messages of each endpoint.
+_DEAD = """
+SELECT count(*), extract(epoch FROM now() - min(d.finished_at))::float
+FROM subscriptions_endpoint e CROSS JOIN LATERAL (
+    SELECT finished_at FROM subscriptions_delivery d
+    WHERE d.tenant_id = e.tenant_id AND d.endpoint_id = e.id AND d.status = 'dead'
+    ORDER BY finished_at LIMIT 1000
+) AS d
+WHERE e.deleted_at IS NULL
+"""
+
+_MAILS = """
+SELECT count(*) FILTER (WHERE status = 'waiting'),
+    coalesce(extract(epoch FROM now()
+        - min(created_at) FILTER (WHERE status = 'waiting')), 0)::float,
+    count(*) FILTER (WHERE status = 'failed' AND finished_at > now() - interval '7 d')
+FROM tenants_mail WHERE status <> 'sent'
 """
 
 _SWEPT = """
@@ -97,6 +125,40 @@ def check_messages(lane: Connection[Any]) -> Finding:
         "Look whether a worker of the queue `deliver` runs, and whether an endpoint's "
         "own rate holds its messages back.",
     )
+
+
+def check_dead(lane: Connection[Any]) -> Finding:
+    """Tell whether messages were given up that nobody has dealt with."""
+    count, age_s = lane.execute(_DEAD).fetchone() or (0, None)
+    if not count:
+        return ok("work.dead", "no message was given up")
+    return warn(
+        "work.dead",
+        f"{count} or more messages were given up, the oldest {duration(age_s)} ago",
+        "The console's page *Undelivered* says to whom and why: recover or discard "
+        "them.",
+    )
+
+
+def check_mails(lane: Connection[Any]) -> Finding:
+    """Tell whether mails to admins go out."""
+    code = "work.mails"
+    waiting, age_s, failed = lane.execute(_MAILS).fetchone() or (0, 0.0, 0)
+    if not settings.SMTP_URL:
+        return warn(
+            code,
+            f"no mail server is set; {waiting} mails to admins wait",
+            "Set GRIDHOOK_SMTP_URL and GRIDHOOK_MAIL_FROM. Until then admins learn of "
+            "disabled endpoints in the console alone.",
+        )
+    if failed or age_s > _MAIL_WAITS_S:
+        return warn(
+            code,
+            f"{waiting} wait, the oldest for {duration(age_s)}; {failed} were given up "
+            "in 7 days",
+            "See the worker's log for what the mail server says.",
+        )
+    return ok(code, f"{waiting} wait")
 
 
 def duration(seconds: float) -> str:

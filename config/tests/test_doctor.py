@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 from time import monotonic, sleep
@@ -20,8 +21,10 @@ from config.doctor import catalogue, database, listeners, work
 from config.doctor.examination import examine
 from config.doctor.findings import Finding, Level
 from ingest.tests.accepting import Inlet, drain, inlet
-from subscriptions.models import Endpoint, EndpointStatus
+from subscriptions.models import Delivery, DeliveryStatus, Endpoint, EndpointStatus
 from tenants.database import acting_for
+from tenants.identifiers import new_id
+from tenants.mail import mail_admins
 from tenants.models import Tenant
 from tests.processes import free_ports
 
@@ -225,6 +228,50 @@ def test_a_message_that_nobody_sends_is_noticed(
             owner.execute(
                 "DELETE FROM subscriptions_endpoint WHERE tenant_id = %s", [tenant.pk]
             )
+
+
+def test_messages_that_were_given_up_are_told_until_somebody_deals_with_them(
+    tenant: Tenant, lane: Connection[Any]
+) -> None:
+    with acting_for(tenant):
+        endpoint = Endpoint.objects.create(
+            tenant=tenant, url="https://x.example/", event_types=["*"]
+        )
+        Delivery.objects.create(
+            tenant=tenant,
+            endpoint=endpoint,
+            message_id=new_id(),
+            event_type="x",
+            status=DeliveryStatus.DEAD,
+            finished_at=datetime.now(tz=UTC) - timedelta(days=3),
+        )
+    assert level(work.check_dead(lane)) == Level.WARN
+    with lane.transaction(force_rollback=True):
+        lane.execute(
+            b"UPDATE subscriptions_delivery SET status = 'cancelled' "
+            b"WHERE status = 'dead'"
+        )
+        assert level(work.check_dead(lane)) == Level.OK
+
+
+@pytest.mark.parametrize(
+    ("url", "change", "expected"),
+    [
+        ("", "", Level.WARN),
+        ("smtp://localhost", "", Level.OK),
+        ("smtp://localhost", "SET created_at = now() - interval '2 h'", Level.WARN),
+        ("smtp://localhost", "SET status = 'failed', finished_at = now()", Level.WARN),
+        ("smtp://localhost", "SET status = 'sent', finished_at = now()", Level.OK),
+    ],
+)
+def test_mails_that_do_not_go_out_are_noticed(
+    tenant: Tenant, lane: Connection[Any], url: str, change: str, expected: Level
+) -> None:
+    with lane.transaction(force_rollback=True), override_settings(SMTP_URL=url):
+        lane.execute(b"DELETE FROM tenants_mail")
+        mail_admins(lane.cursor(), tenant_id=tenant.pk, subject="s", text="t")
+        lane.execute(b"UPDATE tenants_mail %s" % (change or "SET text = ''").encode())
+        assert level(work.check_mails(lane)) == expected
 
 
 @pytest.mark.parametrize(

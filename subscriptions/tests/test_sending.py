@@ -13,7 +13,6 @@ from gidgethub.sansio import validate_event
 from standardwebhooks.webhooks import Webhook
 
 from subscriptions.models import Delivery, Endpoint, EndpointSecret
-from subscriptions.queries.backlog import backlog
 from subscriptions.services.sending import deliver
 from subscriptions.tests.delivering import (
     add_secret,
@@ -289,15 +288,3 @@ def test_name_that_leads_home_is_refused_at_the_dial(tenant: Tenant) -> None:
         deliver()
     assert receiver.connections == 0
     assert delivery_of(tenant).last_error == "address_not_allowed"
-
-
-def test_backlog_is_what_is_due_and_not_failing(tenant: Tenant) -> None:
-    before = backlog()
-    make_endpoint(tenant, "https://subscriber.example/")
-    publish_to(tenant, 2)
-    since = datetime.now(tz=UTC)
-    make_endpoint(tenant, "https://failing.example/", failing_since=since)
-    after = backlog()
-    assert after.due - before.due == 2
-    assert after.failing_endpoints - before.failing_endpoints == 1
-    assert after.oldest_due >= timedelta(0)
