@@ -147,7 +147,13 @@ def test_operators_exception_opens_a_range_and_no_more() -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["169.254.169.254", "::ffff:169.254.169.254", "fd00:ec2::254", "0.0.0.1", "::"],
+    [
+        *("169.254.169.254", "::ffff:169.254.169.254", "fd00:ec2::254", "0.0.0.1"),
+        *("169.254.170.2", "169.254.170.23", "fd00:ec2::23", "64:ff9b::a9fe:a9fe"),
+        *("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd20:ce::254"),
+        *("fd00:42::42", "fe80::a9fe:a9fe", "224.0.0.1", "255.255.255.255"),
+        *("::", "ff02::1", "0.0.0.0"),  # noqa: S104 (judged, not bound)
+    ],
 )
 def test_no_exception_opens_metadata_or_this_host(address: str) -> None:
     assert not is_allowed(ip_address(address), ["0.0.0.0/0", "::/0"])

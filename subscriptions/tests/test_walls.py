@@ -15,7 +15,7 @@ from django.test import override_settings
 
 from subscriptions import resolving
 from subscriptions.addresses import UrlInvalid, check_url
-from subscriptions.http import Driver, Outcome, Request, send_all
+from subscriptions.http import Driver, Outcome, Request, send_all, transfers
 from subscriptions.http import driver as driving
 from subscriptions.http.transfers import Transfer
 from subscriptions.resolving import Resolver
@@ -200,6 +200,18 @@ def test_last_wall_stands_when_the_first_is_taken_down(
         outcome = send(url, ["127.0.0.1"])
     assert outcome.error == "address_not_allowed"
     assert (opened, receiver.connections) == ([], 0)
+
+
+def test_without_both_walls_the_receiver_would_be_reached(
+    walled: None, opened: list[socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: what the other tests count does happen when nothing prevents it."""
+    monkeypatch.setattr(driving, "judge", lambda *_: None)
+    monkeypatch.setattr(transfers, "is_allowed", lambda *_: True)
+    with receiving() as receiver:
+        url = f"http://meter.example:{receiver.server_port}/"
+        assert send(url, ["127.0.0.1"]).is_success
+    assert (len(opened), receiver.connections) == (1, 1)
 
 
 def test_redirect_to_metadata_opens_no_second_socket(
