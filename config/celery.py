@@ -60,6 +60,7 @@ app.conf.update(
             ("subscriptions.maintain", 3600),
             ("subscriptions.send_manifests", 60),
             ("tenants.send_mail", 30),
+            ("tenants.seal_audit", 300),
         )
     },
 )

@@ -112,6 +112,32 @@ class AuditEntry(models.Model):
         return f"{self.action} {self.subject}"
 
 
+class AuditSeal(models.Model):
+    """A stretch of a tenant's trail, fixed: `tenants.audit_seals`."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="+")
+    #: From 1, without gaps: each digest goes over the one before.
+    sequence = models.PositiveIntegerField()
+    #: The latest entry's moment.
+    until_at = models.DateTimeField()
+    #: Of each entry the id and half its SHA-256, 32 bytes together.
+    entries = models.BinaryField()
+    #: The digest, sealed: who has the database alone cannot make another.
+    sealed = models.BinaryField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "sequence"], name="audit_seal_sequence_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"seal {self.sequence} of {self.tenant_id}"
+
+
 class IdempotentReply(models.Model):
     """The reply to a POST with an `Idempotency-Key`, for the client's next try."""
 

@@ -7,6 +7,7 @@ from django.core.management.base import SystemCheckError
 from django.test import override_settings
 
 from ingest.services.sources import create_source
+from subscriptions.services.endpoints import create_endpoint
 from tenants.actors import Actor
 from tenants.database import acting_for
 from tenants.models import Tenant
@@ -15,9 +16,13 @@ OTHER = "9:" + "QkJC" * 10 + "QkI="
 
 
 @pytest.fixture(autouse=True)
-def _secret(tenant: Tenant, actor: Actor) -> None:
+def _newest_secrets(tenant: Tenant, actor: Actor) -> None:
+    """The newest of each kind are what is looked at."""
     with acting_for(tenant):
         create_source(tenant=tenant, actor=actor, name="meters", scheme="hub")
+        create_endpoint(
+            tenant=tenant, actor=actor, url="https://example.com/", event_types=["*"]
+        )
 
 
 def test_keys_that_open_nothing_are_refused_before_anything_starts() -> None:

@@ -8,6 +8,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 from django.test import override_settings
+from django.utils import timezone
 
 from config.management.commands.reseal import reseal_tenant
 from ingest.services.sources import create_source
@@ -16,6 +17,7 @@ from subscriptions.sealing import USES, Sealer
 from subscriptions.services.endpoints import create_endpoint
 from subscriptions.services.signing_keys import ensure_key, private_keys
 from tenants.actors import Actor
+from tenants.audit_seals import SETTLED, seal_trail, verify_trail
 from tenants.database import acting_for
 from tenants.models import Tenant
 from tenants.vault import is_current
@@ -37,6 +39,7 @@ def test_no_sealed_column_is_unknown_to_the_command() -> None:
         ("subscriptions_endpointsecret", "sealed"),
         ("subscriptions_signingkey", "sealed"),
         *(("subscriptions_endpoint", column) for column in USES),
+        ("tenants_auditseal", "sealed"),
         # Gone after a day.
         ("tenants_idempotentreply", "sealed_body"),
     }
@@ -44,7 +47,7 @@ def test_no_sealed_column_is_unknown_to_the_command() -> None:
 
 @pytest.fixture
 def endpoint_id(tenant: Tenant, actor: Actor) -> UUID:
-    """Return an endpoint with one of each secret, of a tenant with a signing key."""
+    """Return an endpoint with one of each secret; the trail of it is sealed."""
     with acting_for(tenant):
         create_source(tenant=tenant, actor=actor, name="meters", scheme="hub")
         ensure_key(tenant)
@@ -58,6 +61,7 @@ def endpoint_id(tenant: Tenant, actor: Actor) -> UUID:
             sealed_oauth2_secret=sealer.oauth2_secret("s"),
             sealed_oauth2_token=sealer.oauth2_token("t"),
         )
+    assert seal_trail(tenant.pk, now=timezone.now() + 2 * SETTLED) > 0
     return endpoint.pk
 
 
@@ -66,7 +70,7 @@ def test_everything_is_carried_over_once_and_opens_without_the_old_key(
 ) -> None:
     new = f"next:{base64.b64encode(secrets.token_bytes(32)).decode()}"
     with override_settings(ENCRYPTION_KEYS=f"{new},{settings.ENCRYPTION_KEYS}"):
-        assert [reseal_tenant(tenant.pk) for _ in range(2)] == [7, 0]
+        assert [reseal_tenant(tenant.pk) for _ in range(2)] == [8, 0]
     with override_settings(ENCRYPTION_KEYS=new), acting_for(tenant):
         endpoint = Endpoint.objects.get(pk=endpoint_id)
         sealer = Sealer(tenant.pk, endpoint_id)
@@ -76,3 +80,5 @@ def test_everything_is_carried_over_once_and_opens_without_the_old_key(
         assert is_current(bytes(SigningKey.objects.get(tenant=tenant).sealed))
         with connection.cursor() as cursor:
             assert len(private_keys(cursor, [tenant.pk])[tenant.pk]) == 1
+    with override_settings(ENCRYPTION_KEYS=new):
+        assert verify_trail(tenant.pk, now=timezone.now()) == []

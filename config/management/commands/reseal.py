@@ -10,7 +10,9 @@ from ingest.models import SourceSecret
 from subscriptions.models import Endpoint, EndpointSecret, SigningKey
 from subscriptions.sealing import USES, secret_context
 from subscriptions.services.signing_keys import key_context
+from tenants.audit_seals import seal_context
 from tenants.database import acting_for, pipeline
+from tenants.models import AuditSeal
 from tenants.vault import is_current, seal, unseal
 
 #: A row, its sealed column, and what the seal is bound to.
@@ -21,8 +23,9 @@ class Command(BaseCommand):
     """Carry secrets over to a new encryption key, one tenant at a time."""
 
     help = (
-        "Encrypt the secrets of sources and endpoints, and the signing keys, under the "
-        "first of GRIDHOOK_ENCRYPTION_KEYS. Safe to repeat and to interrupt."
+        "Encrypt the secrets of sources and endpoints, the signing keys and the seals "
+        "of the audit trail under the first of GRIDHOOK_ENCRYPTION_KEYS. Safe to "
+        "repeat and to interrupt."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -48,6 +51,8 @@ def _all_sealed(tenant_id: int) -> Iterator[Sealed]:
         yield secret, "sealed", secret_context(tenant_id, secret.endpoint_id)
     for key in SigningKey.objects.select_for_update().filter(**mine):
         yield key, "sealed", key_context(tenant_id, key.public)
+    for one in AuditSeal.objects.select_for_update(of=("self",)).filter(**mine):
+        yield one, "sealed", seal_context(tenant_id, one.sequence)
     for endpoint in Endpoint.objects.select_for_update().filter(**mine):
         context = secret_context(tenant_id, endpoint.pk)
         for column, use in USES.items():
