@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from django.db.models import OuterRef, QuerySet
 from django_filters import rest_framework as filters
@@ -51,7 +52,11 @@ class PublicIdFilter(filters.CharFilter):
             wanted = parse_public_id(self.prefix, value)
         except IdentifierInvalid as error:
             raise ValidationError({str(self.field_name): [str(error)]}) from error
-        kept: QuerySet[Any] = super().filter(qs, wanted)
+        return self.keep(qs, wanted)
+
+    def keep(self, rows: QuerySet[Any], wanted: UUID) -> QuerySet[Any]:
+        """Keep the rows of which the field is this id."""
+        kept: QuerySet[Any] = super().filter(rows, wanted)
         return kept
 
 
@@ -80,6 +85,14 @@ def _about_messages(rows: QuerySet[Any], messages: Any) -> QuerySet[Any]:
     # Naming the tenant's endpoints lets delivery_once serve it.
     mine = Endpoint.objects.filter(tenant=OuterRef("tenant")).values("pk")
     return rows.filter(endpoint_id__in=mine, message_id__in=messages)
+
+
+class MessageIdFilter(PublicIdFilter):
+    """By the message that is delivered."""
+
+    def keep(self, rows: QuerySet[Any], wanted: UUID) -> QuerySet[Any]:
+        """Keep the message's deliveries."""
+        return _about_messages(rows, [wanted])
 
 
 class MessageFilter(_ByOrigin):
@@ -113,7 +126,7 @@ class DeliveryFilter(_ByOrigin):
     endpoint = PublicIdFilter("ep", field_name="endpoint_id")
     status = filters.ChoiceFilter(choices=DeliveryStatus.choices)
     event_type = filters.CharFilter()
-    message = PublicIdFilter("msg", field_name="message_id")
+    message = MessageIdFilter("msg", field_name="message_id")
     device = filters.CharFilter(method="of_device", strip=False)
     transaction_id = filters.CharFilter(method="of_transaction", strip=False)
     since = SinceFilter(field_name="created_at", lookup_expr="gte")
