@@ -50,6 +50,7 @@ class Driver(Generic[Token]):
         self._transfers: dict[pycurl.Curl, tuple[Transfer, Token]] = {}
         #: Handles by what is never taken off them.
         self._spare: defaultdict[Kind, list[Transfer]] = defaultdict(list)
+        self._watched: set[int] = set()
         self._timer_at: float | None = None
         self._unsent: list[tuple[Token, Outcome]] = []
         self._selector.register(self._lookups.bell, selectors.EVENT_READ)
@@ -182,13 +183,15 @@ class Driver(Generic[Token]):
         return token, outcome
 
     def _watch(self, what: int, fd: int, multi: Any, data: Any) -> None:
-        is_watched = fd in self._selector.get_map()
+        is_watched = fd in self._watched
         if what == pycurl.POLL_REMOVE:
             if is_watched:
+                self._watched.remove(fd)
                 self._selector.unregister(fd)
         elif is_watched:
             self._selector.modify(fd, _EVENTS[what])
         else:
+            self._watched.add(fd)
             self._selector.register(fd, _EVENTS[what])
 
     def _set_timer(self, after_ms: int) -> None:
