@@ -25,7 +25,7 @@ from subscriptions.services.pacing import Opening, Pacing, Room
 from tenants.database import Cursor, pipeline
 from tenants.identifiers import public_id
 
-__all__ = ["Claimed", "Claimer", "claim", "secret_context"]
+__all__ = ["Claimed", "Claimer", "claim", "give_back", "secret_context"]
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,8 @@ class Claimer:
                 self._openings, room, now, is_careful=is_careful
             )
             claims = _claim(cursor, turns, room) if turns and room.of_all else []
-        if len(claims) < room.of_all:
+        if not turns or len(claims) < min(room.of_all, sum(most for _, most in turns)):
+            # Somebody had less than was thought: it is time for another look.
             self._look_at = 0.0
         return claims
 
@@ -114,6 +115,27 @@ class Claimer:
 def claim(limit: int) -> list[Claimed]:
     """Claim due deliveries as a worker would that knows nothing yet."""
     return Claimer(Pacing()).claim(limit)
+
+
+def give_back(claims: Sequence[Claimed]) -> None:
+    """Undo claims of which nothing was sent: no attempt is spent."""
+    with pipeline() as lane, lane.cursor() as cursor:
+        join_by_index(cursor)
+        cursor.execute(
+            """UPDATE subscriptions_delivery d
+            SET claim_id = NULL, leased_until = NULL,
+                attempt_count = d.attempt_count - 1,
+                schedule_step = d.schedule_step - 1
+            FROM unnest(%s::bigint[], %s::uuid[], %s::uuid[])
+                AS c(tenant_id, id, claim_id)
+            WHERE d.tenant_id = c.tenant_id AND d.id = c.id
+                AND d.claim_id = c.claim_id""",
+            [
+                numbers(claim.tenant_id for claim in claims),
+                uuids(claim.delivery_id for claim in claims),
+                uuids(claim.claim_id for claim in claims),
+            ],
+        )
 
 
 def join_by_index(cursor: Cursor) -> None:

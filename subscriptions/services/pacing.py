@@ -76,6 +76,12 @@ class _Pace:
     failures: int = 0
     cut_at: float = 0.0
     has_answered: bool = False
+    #: Whether its latest answer asked for fewer at a time.
+    is_throttled: bool = False
+    #: What it may have on its way at most, as its admin says.
+    most: int = FIRST_LIMIT
+    #: Requests that are claimed for it and wait for one of those on their way to end.
+    waiting: int = 0
     #: What is on its way and since when, the oldest first.
     flying: dict[Hashable, float] = field(default_factory=dict)
     #: When each of the latest requests began, and whether it succeeded.
@@ -93,11 +99,22 @@ class _Pace:
         is_well = self.has_answered and self.failures == 0
         return is_well and not self.is_slow(now)
 
-    def room(self, most: int) -> int:
-        """Return how many requests it may have more."""
-        if self.failures >= FAILING_STREAK:
-            most = min(most, FAILING_LIMIT)
-        return max(min(int(self.limit), most) - len(self.flying), 0)
+    def most_flying(self) -> int:
+        """Return how many requests it may have on their way."""
+        is_failing = self.failures >= FAILING_STREAK
+        return min(int(self.limit), self.most, FAILING_LIMIT if is_failing else SLOTS)
+
+    def is_stuck(self, now: float) -> bool:
+        """Whether what waits for it would wait for long, or had better not be sent."""
+        is_failing = self.failures >= FAILING_STREAK
+        return is_failing or self.is_throttled or self.is_slow(now)
+
+    def room(self, now: float) -> int:
+        """Return how many requests may be claimed for it."""
+        most = self.most_flying()
+        # Who is quick has as many again in waiting, so that claims are no bottleneck.
+        ahead = most if self.is_quick(now) else 0
+        return max(most + ahead - len(self.flying) - self.waiting, 0)
 
     def learn(self, started: float, now: float, verdict: bool | None) -> None:
         """Learn from a request that has ended."""
@@ -105,6 +122,7 @@ class _Pace:
         self.latency_s += weight * (now - started - self.latency_s)
         self.has_answered = True
         self.failures = 0 if verdict else self.failures + 1
+        self.is_throttled = verdict is None
         self.results.append((started, bool(verdict)))
         if verdict:
             # Only a limit that is made use of grows: another one proves nothing.
@@ -142,6 +160,24 @@ class Pacing:
         self._airborne: dict[UUID, _Pace] = {}
         self._late: set[Hashable] = set()
         self._flying = 0
+        self._waiting = 0
+
+    def may_begin(self, endpoint_id: UUID) -> bool:
+        """Tell whether the endpoint takes one more request now."""
+        with self._lock:
+            pace = self._pace(endpoint_id)
+            return len(pace.flying) < pace.most_flying()
+
+    def is_stuck(self, endpoint_id: UUID, now: float) -> bool:
+        """Tell whether what waits for the endpoint had better be given back."""
+        with self._lock:
+            return self._pace(endpoint_id).is_stuck(now)
+
+    def wait(self, endpoint_id: UUID, more: int) -> None:
+        """Note that so many more requests wait for the endpoint to take them."""
+        with self._lock:
+            self._pace(endpoint_id).waiting += more
+            self._waiting += more
 
     def begin(
         self, endpoint_id: UUID, request: Hashable, now: float, *, is_late: bool = False
@@ -195,7 +231,7 @@ class Pacing:
                 for pace in self._airborne.values()
                 if pace.is_slow(now)
             )
-            room = SLOTS - (self._flying - slow) - min(slow, SLOW_SLOTS)
+            room = SLOTS - self._waiting - (self._flying - slow) - min(slow, SLOW_SLOTS)
             return Room(
                 of_all=max(min(room, SLOTS_IN_ALL - self._flying), 0),
                 slow=max(SLOW_SLOTS - slow, 0),
@@ -225,12 +261,11 @@ class Pacing:
         found = []
         for opening in turns:
             with self._lock:
-                pace = self._paces.get(opening.endpoint_id) or _Pace(
-                    failures=FAILING_STREAK if opening.is_failing else 0
-                )
+                pace = self._pace(opening.endpoint_id, is_failing=opening.is_failing)
+                pace.most = opening.max_concurrency
                 if is_careful and not pace.is_quick(now):
                     continue
-                mine = min(pace.room(opening.max_concurrency), share)
+                mine = min(pace.room(now), share)
                 if pace.is_slow(now):
                     mine = min(mine, slow_room)
                     slow_room -= mine
@@ -238,15 +273,16 @@ class Pacing:
                 found.append((opening, mine))
         return found
 
-    def _pace(self, endpoint_id: UUID) -> _Pace:
+    def _pace(self, endpoint_id: UUID, *, is_failing: bool = False) -> _Pace:
         pace = self._paces.get(endpoint_id)
         if pace is None:
             pace = self._paces[endpoint_id] = _Pace()
+            pace.failures = FAILING_STREAK if is_failing else 0
             if len(self._paces) > _REMEMBERED:
                 self._forget_one()
         return pace
 
     def _forget_one(self) -> None:
         endpoint_id, pace = self._paces.popitem(last=False)
-        if pace.flying:
+        if pace.flying or pace.waiting:
             self._paces[endpoint_id] = pace

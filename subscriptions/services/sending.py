@@ -15,7 +15,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import psycopg
 
 from subscriptions.http import Driver, Outcome
-from subscriptions.services.claims import Claimed, Claimer
+from subscriptions.services.ahead import Ahead
+from subscriptions.services.claims import Claimed, Claimer, give_back
 from subscriptions.services.orphans import cancel_orphans
 from subscriptions.services.pacing import Pacing
 from subscriptions.services.parcels import Parcel, parcels, unsigned
@@ -61,6 +62,8 @@ class _Turn:
         self._claim: Future[list[Claimed]] | None = None
         self._claim_at = 0.0
         self._worked_at = 0.0
+        self._ahead = Ahead(pacing)
+        self._return: Future[None] | None = None
         self._failure: Exception | None = None
         self._has_more = True
         self._was_idle = True
@@ -72,6 +75,7 @@ class _Turn:
             is_idle = not len(self._driver) and self._claim is None
             self._move_records_on(is_last=is_idle)
             is_over = self._failure is not None or is_stopping()
+            self._give_back(is_over=is_over)
             if not is_over:
                 is_over = not self._ask_for_more(time.monotonic(), until)
             if is_over and self._is_done():
@@ -141,8 +145,25 @@ class _Turn:
         log.warning("No claim while requests are on their way: %s", error)
         self._claim_at = time.monotonic() + CLAIM_AGAIN_S
 
+    def _give_back(self, *, is_over: bool) -> None:
+        """Undo claims that would wait for long, or keep the worker from its end."""
+        if self._return is not None and self._return.done():
+            error = self._return.exception()
+            self._return = None
+            if error is not None:
+                log.warning("Claims are left to their leases: %s", error)
+        if self._return is None and len(self._ahead):
+            late = self._ahead.hopeless(time.monotonic())
+            parcels = self._ahead.all() + late if is_over else late
+            claims = [claimed for parcel in parcels for claimed in parcel.claims]
+            if claims:
+                self._return = self._thread.submit(give_back, claims)
+
     def _start(self, parcel: Parcel, now: float) -> None:
         first = parcel.first
+        if not self._pacing.may_begin(first.endpoint_id):
+            self._ahead.put(parcel)
+            return
         self._pacing.begin(first.endpoint_id, parcel, now, is_late=first.is_late)
         if first.destination.secrets:
             self._driver.add(parcel.request(), parcel)
@@ -162,6 +183,9 @@ class _Turn:
         if not verdict:
             evidence_s = self._pacing.evidence_s(endpoint_id, now)
         self._recorder.add(parcel.results(outcome, evidence_s))
+        following = self._ahead.next_of(endpoint_id)
+        if following is not None:
+            self._start(following, now)
 
     def _move_records_on(self, *, is_last: bool) -> None:
         try:

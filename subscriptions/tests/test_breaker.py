@@ -52,7 +52,7 @@ def told(tenant: Tenant, event_type: str) -> list[dict[str, object]]:
         found = Delivery.objects.filter(tenant=tenant, event_type=event_type)
         return [
             json.loads(bytes(one.message.body))["data"]
-            for one in found.select_related("message")
+            for one in found.select_related("message").order_by("id")
         ]
 
 

@@ -51,6 +51,13 @@ def share(pacing: Pacing, one: Opening, now: float, *, is_careful: bool = False)
     return found[0][1] if found else 0
 
 
+def limit_of(pacing: Pacing, one: Opening, now: float) -> int:
+    """Return what may be on its way to a quick endpoint: as many again may wait."""
+    both = share(pacing, one, now)
+    assert both % 2 == 0
+    return both // 2
+
+
 def test_unknown_endpoint_has_a_few_and_a_failing_one_fewer() -> None:
     pacing = Pacing()
     assert share(pacing, opening(), 0.0) == FIRST_LIMIT
@@ -63,14 +70,14 @@ def test_limit_grows_with_success_up_to_what_the_endpoint_may_have() -> None:
         requests = begin(pacing, one, now, share(pacing, one, now))
         for request in requests:
             pacing.end(one.endpoint_id, request, now + 0.01, verdict=True)
-    assert share(pacing, one, 500.0) == one.max_concurrency
+    assert limit_of(pacing, one, 500.0) == one.max_concurrency
 
 
 def test_limit_that_is_not_made_use_of_does_not_grow() -> None:
     pacing, one = Pacing(), opening()
     for now in range(400):
         answer(pacing, one, now, True)
-    assert share(pacing, one, 500.0) == FIRST_LIMIT
+    assert limit_of(pacing, one, 500.0) == FIRST_LIMIT
 
 
 def test_refusals_of_one_flight_halve_the_limit_once() -> None:
@@ -79,10 +86,10 @@ def test_refusals_of_one_flight_halve_the_limit_once() -> None:
     for request in requests:
         pacing.end(one.endpoint_id, request, 1.1, verdict=None)
     answer(pacing, one, 1.2, True)
-    assert share(pacing, one, 1.3) == FIRST_LIMIT // 2
+    assert limit_of(pacing, one, 1.3) == FIRST_LIMIT // 2
     answer(pacing, one, 1.4, None)
     answer(pacing, one, 1.5, True)
-    assert share(pacing, one, 1.6) == FIRST_LIMIT // 4
+    assert limit_of(pacing, one, 1.6) == FIRST_LIMIT // 4
 
 
 def test_endpoint_that_always_refuses_still_has_one() -> None:
@@ -98,7 +105,7 @@ def test_failures_in_a_row_leave_two_and_a_success_gives_the_rest_back() -> None
         answer(pacing, one, now, False)
     assert share(pacing, one, 5.0) == FAILING_LIMIT
     answer(pacing, one, 6.0, True)
-    assert share(pacing, one, 7.0) == FIRST_LIMIT
+    assert limit_of(pacing, one, 7.0) == FIRST_LIMIT
 
 
 def test_slow_endpoints_together_hold_half_and_quick_ones_have_all_the_rest() -> None:
@@ -130,7 +137,7 @@ def test_mean_latency_makes_slow_and_quick_again() -> None:
     assert pacing.shares([one], pacing.room(10.0)._replace(slow=1), 10.0) == [(one, 1)]
     for now in range(11, 25):
         answer(pacing, one, now, True)
-    assert share(pacing, one, 25.0) == FIRST_LIMIT
+    assert limit_of(pacing, one, 25.0) == FIRST_LIMIT
 
 
 def test_careful_turn_is_for_those_that_have_shown_to_be_quick() -> None:
@@ -138,7 +145,7 @@ def test_careful_turn_is_for_those_that_have_shown_to_be_quick() -> None:
     answer(pacing, quick, 1.0, True)
     begin(pacing, slow, 1.0)
     given = [share(pacing, one, 3.0, is_careful=True) for one in (quick, slow, new)]
-    assert given == [FIRST_LIMIT, 0, 0]
+    assert given == [2 * FIRST_LIMIT, 0, 0]
     assert pacing.has_slow(3.0)
     assert not pacing.has_slow(1.5)
 
@@ -188,3 +195,22 @@ def test_evidence_is_nothing_old_and_nothing_mixed() -> None:
     for number in range(100):
         answer(pacing, mixed, 1.0, number % 10 < 4, took_s=0)
     assert pacing.evidence_s(mixed.endpoint_id, 2.0) is None
+
+
+def test_what_waits_counts_and_is_hopeless_for_who_hangs_fails_or_throttles() -> None:
+    pacing, one = Pacing(), opening()
+    answer(pacing, one, 1.0, True)
+    share(pacing, one, 1.0)
+    begin(pacing, one, 1.0, FIRST_LIMIT)
+    assert not pacing.may_begin(one.endpoint_id)
+    pacing.wait(one.endpoint_id, FIRST_LIMIT)
+    assert share(pacing, one, 1.1) == 0
+    assert not pacing.is_stuck(one.endpoint_id, 1.1)
+    assert pacing.is_stuck(one.endpoint_id, 2.5)
+    throttled, failing = opening(), opening()
+    answer(pacing, throttled, 1.0, None)
+    assert pacing.is_stuck(throttled.endpoint_id, 1.1)
+    for _ in range(FAILING_STREAK):
+        assert not pacing.is_stuck(failing.endpoint_id, 1.1)
+        answer(pacing, failing, 1.0, False)
+    assert pacing.is_stuck(failing.endpoint_id, 1.1)

@@ -11,11 +11,13 @@ from tenants.identifiers import created_at
 from tenants.models import Tenant
 
 
-def test_bells_are_answered_by_name_on_the_delivery_queue() -> None:
-    for task in (deliver_due, ask_consent_due):
+def test_bells_are_answered_by_name_and_who_waits_for_others_beside_deliveries() -> (
+    None
+):
+    for task, queue in ((deliver_due, "deliver"), (ask_consent_due, "upkeep")):
         assert current_app.tasks[task.name] == task
         route = current_app.amqp.router.route({}, task.name)
-        assert route["queue"].name == "deliver"
+        assert route["queue"].name == queue
     swept = {entry["task"] for entry in current_app.conf.beat_schedule.values()}
     assert {"subscriptions.deliver", "subscriptions.ask_consent"} <= swept
 

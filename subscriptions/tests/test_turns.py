@@ -56,6 +56,25 @@ def test_worker_that_is_to_end_claims_no_more_and_records_what_flew(
     assert sum(one.attempt_count for one in found) == sent == len(attempts(tenant))
 
 
+def test_what_was_claimed_ahead_of_a_receiver_that_throttles_is_given_back(
+    tenant: Tenant,
+) -> None:
+    def take_forty(received: Received) -> Reply:
+        is_enough = len(receiver.requests) > 40
+        return Reply(429, b"", {"Retry-After": "600"}) if is_enough else Reply()
+
+    with receiving(take_forty) as receiver:
+        make_endpoint(tenant, receiver.url)
+        publish_to(tenant, 200)
+        deliver()
+        sent = len(receiver.requests)
+    found = deliveries(tenant)
+    assert 40 < sent < 100
+    assert sum(one.attempt_count for one in found) == sent == len(attempts(tenant))
+    assert sum(one.schedule_step for one in found) == sent
+    assert {one.leased_until for one in found} == {None}
+
+
 def test_what_comes_while_a_worker_lingers_needs_no_bell(tenant: Tenant) -> None:
     with receiving() as receiver:
         make_endpoint(tenant, receiver.url)
