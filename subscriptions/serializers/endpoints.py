@@ -5,9 +5,9 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
+from subscriptions.batches import BATCH_LIMIT
 from subscriptions.models import Endpoint, Payload
 from subscriptions.services.endpoint_settings import (
-    BATCH_LIMIT,
     BATCH_WAIT_LIMIT_S,
     CONCURRENCY_LIMIT,
     DESCRIPTION_CHARACTERS,

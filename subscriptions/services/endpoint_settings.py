@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
 from subscriptions import api_versions, filtering
+from subscriptions.batches import BATCH_LIMIT
 from subscriptions.catalogue import PATTERNS
 from subscriptions.models import Endpoint, Payload
 from subscriptions.services.endpoint_credentials import (
@@ -22,7 +23,6 @@ from tenants.problems import Problem
 
 DESCRIPTION_CHARACTERS = 200
 EVENT_TYPES_LIMIT = 64
-BATCH_LIMIT = 1_000
 BATCH_WAIT_LIMIT_S = 300
 CONCURRENCY_LIMIT = 256
 RATE_LIMIT_PER_MIN = 1_000_000

@@ -211,7 +211,7 @@ def test_token_secret_is_kept_for_the_same_client_and_never_sent_elsewhere(
         ({"payload": "fat"}, "invalid"),
         ({"ordered": "perhaps"}, "invalid"),
         ({"batch_size": 0}, "invalid"),
-        ({"batch_size": 1001}, "invalid"),
+        ({"batch_size": 501}, "invalid"),
         ({"batch_wait_s": 301}, "invalid"),
         ({"max_concurrency": 257}, "invalid"),
         ({"max_rate_per_min": 0}, "invalid"),
