@@ -145,6 +145,16 @@ def test_a_seal_that_was_taken_out_is_missed(
     assert flaws(tenant)["seal 1"] == "is missing"
 
 
+def test_a_trail_without_any_seal_is_not_taken_for_whole(
+    tenant: Tenant, entries: list[AuditEntry]
+) -> None:
+    with as_superuser(tenant) as cursor:
+        cursor.execute(
+            "DELETE FROM tenants_auditseal WHERE tenant_id = %s", [tenant.pk]
+        )
+    assert flaws(tenant) == {"seal 1": "is missing"}
+
+
 @pytest.mark.parametrize(
     "statement",
     [
