@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -10,11 +11,15 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from django.utils.timesince import timesince
 from unfold.decorators import display
 
 from subscriptions.admin.endpoint_requests import DiscardForm
-from subscriptions.admin.rows import STATUS_LABELS, delivery_row, status_word
+from subscriptions.admin.rows import (
+    STATUS_LABELS,
+    delivery_row,
+    passed,
+    status_word,
+)
 from subscriptions.admin.undelivered import undelivered_page
 from subscriptions.models import Delivery, DeliveryStatus, MessageDevice
 from subscriptions.origins import receipts_of
@@ -33,7 +38,6 @@ from tenants.console.pages import Button, TenantAdmin, actor_and_tenant
 
 _BODY_SHOWN_BYTES = 16 * 1024
 _DEVICES_SHOWN = 10
-_SECONDS_MATTER_S = 120
 #: What can still be given up for good.
 _OPEN = {DeliveryStatus.PENDING, DeliveryStatus.DEAD}
 
@@ -47,7 +51,7 @@ class DeliveryAdmin(TenantAdmin):
     empty_text = "They appear here once something happens that an endpoint asked for."
     list_display = (
         "created_at",
-        "message_type",
+        "event_type",
         "endpoint",
         "state",
         "attempt_count",
@@ -59,11 +63,6 @@ class DeliveryAdmin(TenantAdmin):
     search_fields = ("message_id",)
     search_help_text = "A device, a transaction id, a receipt, a message, a delivery"
     ordering = ("-id",)
-
-    @display(description="Message", header=True)
-    def message_type(self, delivery: Delivery) -> tuple[str, str]:
-        """Return the type, and the delivery's id."""
-        return delivery.event_type, delivery.public_id
 
     @display(description="Status", label=STATUS_LABELS)
     def state(self, delivery: Delivery) -> str:
@@ -198,11 +197,6 @@ def _shown(step: Step) -> dict[str, Any]:
 
 def _since(step: Step) -> str:
     """Return how long after the step before it was; empty: at once."""
-    seconds = step.wait.total_seconds() if step.wait else 0.0
-    if step.at is None or step.wait is None or seconds <= 0:
+    if step.at is None or step.wait is None or step.wait <= timedelta():
         return ""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < _SECONDS_MATTER_S:
-        return f"{seconds:.0f} s"
-    return timesince(step.at - step.wait, step.at)
+    return passed(step.at - step.wait, step.at)

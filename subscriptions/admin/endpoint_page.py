@@ -7,9 +7,8 @@ from typing import Any
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.timesince import timesince
 
-from subscriptions.admin.rows import delivery_row
+from subscriptions.admin.rows import delivery_row, passed
 from subscriptions.models import (
     Breaker,
     Delivery,
@@ -63,6 +62,8 @@ def endpoint_page(request: HttpRequest, endpoint: Endpoint) -> dict[str, Any]:
         "tiles": tiles(endpoint, seen, now),
         "hindrances": hindrances(endpoint, windows, now),
         "health": seen,
+        "last_error_ago": _ago(seen.last_error_at, now),
+        "last_success_ago": _ago(seen.last_success_at, now),
         "chart": attempts_chart(recent_attempts(tenant, endpoint, now)),
         "consent_steps": [consent_row(step) for step in steps],
         "windows": windows,
@@ -94,7 +95,7 @@ def tiles(endpoint: Endpoint, seen: Health, now: datetime) -> list[dict[str, Any
         {
             "label": "Waiting",
             "value": bounded(seen.waiting),
-            "note": f"the oldest for {timesince(seen.oldest_waiting, now)}"
+            "note": f"the oldest for {passed(seen.oldest_waiting, now)}"
             if seen.oldest_waiting
             else "nothing",
         },
@@ -116,6 +117,11 @@ def _breaker_tile(endpoint: Endpoint, now: datetime) -> dict[str, Any]:
         probe_at = timezone.localtime(endpoint.hold_until)
         return {**tile, "note": f"next probe at {probe_at:%H:%M:%S}", "tone": "bad"}
     return {**tile, "note": "a probe is on its way", "tone": "warn"}
+
+
+def _ago(moment: datetime | None, now: datetime) -> str:
+    """Return how long ago it was; empty: never, as far as is known."""
+    return f"{passed(moment, now)} ago" if moment else ""
 
 
 def _of_attempts(seen: Health) -> str:

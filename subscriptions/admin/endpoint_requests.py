@@ -6,6 +6,7 @@ from typing import Any
 from django import forms
 from django.utils import timezone
 
+from subscriptions.services.redelivering import RATE_LIMIT_PER_S
 from tenants.console.forms import ConsoleForm, MomentInput
 
 _HOUR_S = 3_600
@@ -37,7 +38,7 @@ def _rate() -> forms.IntegerField:
         label="Messages a second at most",
         initial=100,
         min_value=1,
-        max_value=1_000,
+        max_value=RATE_LIMIT_PER_S,
         help_text=_RATE_HELP,
     )
 

@@ -1,8 +1,10 @@
 """Deliveries and attempts as rows of a page, in words and colours."""
 
+from datetime import datetime
 from typing import Any
 
 from django.urls import reverse
+from django.utils.timesince import timesince
 
 from subscriptions.models import Delivery, DeliveryStatus, EndpointStatus
 from subscriptions.outcomes import outcome_words
@@ -24,6 +26,18 @@ STATUS_LABELS = {
     "Dead": "danger",
     "Cancelled": "info",
 }
+#: Up to here seconds matter.
+_SECONDS_MATTER_S = 120
+
+
+def passed(since: datetime, until: datetime) -> str:
+    """Return how much time lies between, as exactly as it matters."""
+    seconds = (until - since).total_seconds()
+    if seconds < 1:
+        return f"{max(seconds, 0) * 1000:.0f} ms"
+    if seconds < _SECONDS_MATTER_S:
+        return f"{seconds:.0f} s"
+    return timesince(since, until)
 
 
 def status_word(delivery: Delivery) -> str:

@@ -253,7 +253,7 @@ class Redelivery(models.Model):
         verbose_name_plural = "redeliveries"
 
     def __str__(self) -> str:
-        return f"{self.kind} to {self.endpoint_id}"
+        return self.public_id
 
     @property
     def public_id(self) -> str:
