@@ -14,6 +14,12 @@ from subscriptions.services.consenting import ask_consent
 from subscriptions.services.redelivering import redeliver
 from subscriptions.services.sending import deliver
 from subscriptions.tests.calling import URL, Caller, code, register
+from subscriptions.tests.delivering import (
+    deliver_until,
+    deliveries,
+    make_endpoint,
+    publish_to,
+)
 from subscriptions.tests.receivers import Reply, consenting, receiving
 from tenants.database import acting_for
 from tenants.models import AuditEntry, Tenant
@@ -121,6 +127,29 @@ def test_pause_holds_and_resume_releases(tenant: Tenant, owner: Caller) -> None:
         assert resumed["status"] == "active"
         deliver()
         assert len(receiver.posts()) == 1
+
+
+def test_disabled_endpoint_keeps_its_queue_and_resume_drains_it(
+    tenant: Tenant, owner: Caller
+) -> None:
+    with receiving() as receiver:
+        endpoint, _ = make_endpoint(
+            tenant,
+            receiver.url,
+            status="disabled",
+            consented_at=datetime.now(tz=UTC),
+            failing_since=datetime.now(tz=UTC) - timedelta(days=5),
+            breaker="open",
+        )
+        publish_to(tenant, 3)
+        deliver()
+        assert [one.status for one in deliveries(tenant)] == ["pending"] * 3
+        resumed = owner.post(f"/endpoints/{endpoint.public_id}/resume/").json()
+        assert (resumed["status"], resumed["breaker"]) == ("active", "closed")
+        assert resumed["draining_since"] is not None
+        assert resumed["failing_since"] is None
+        deliver_until(tenant, "delivered")
+    assert [one.attempt_count for one in deliveries(tenant)] == [1] * 3
 
 
 def test_endpoint_that_never_consented_resumes_as_pending(owner: Caller) -> None:
