@@ -212,14 +212,10 @@ def _refusal(
     exceptions: tuple[str, ...],
     ports: tuple[int, ...],
 ) -> tuple[type[UrlInvalid], str] | None:
-    parsed = [(address, ip_address(address)) for address in addresses]
-    forbidden = [text for text, one in parsed if not is_allowed(one, exceptions)]
-    if forbidden:
-        return AddressNotAllowed, (
-            f"Callback URLs may not point to {', '.join(forbidden)}. The operator can "
-            "open private networks (GRIDHOOK_CALLBACK_ALLOW_CIDRS)."
-        )
-    if parsed and all(_is_in(_unwrapped(one), exceptions) for _, one in parsed):
+    parsed = [ip_address(address) for address in addresses]
+    if not all(is_allowed(one, exceptions) for one in parsed):
+        return AddressNotAllowed, not_allowed(target)
+    if parsed and all(_is_in(_unwrapped(one), exceptions) for one in parsed):
         return None
     if target.scheme != "https":
         return UrlInvalid, "A callback URL begins with https://."
@@ -227,6 +223,15 @@ def _refusal(
         listed = ", ".join(map(str, ports))
         return UrlInvalid, f"The port of a callback URL is one of these: {listed}."
     return None
+
+
+def not_allowed(target: Target) -> str:
+    """Say that the target may not be dialled, and not where an inner name leads."""
+    where = target.address or f"where {target.host} is"
+    return (
+        f"Callback URLs may not point to {where}. The operator can open private "
+        "networks (GRIDHOOK_CALLBACK_ALLOW_CIDRS)."
+    )
 
 
 @lru_cache(maxsize=4096)

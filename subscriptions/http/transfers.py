@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pycurl
 from django.conf import settings
 
-from subscriptions.addresses import Target, is_allowed
+from subscriptions.addresses import Target, is_allowed, not_allowed
 from subscriptions.http.outcomes import (
     DETAIL_CHARACTERS,
     Certificate,
@@ -50,7 +50,8 @@ class Transfer:
         self.curl = pycurl.Curl()
         self._set: dict[int, Any] = {}
         self._sockets: list[socket.socket] = []
-        self._refused: list[str] = []
+        self._target: Target | None = None
+        self._is_refused = False
         self._dialled = ""
         self._header_lines: list[bytes] = []
         self._header_bytes = 0
@@ -99,7 +100,8 @@ class Transfer:
         Raises: BundleMissing, pycurl.error, ValueError, TypeError: it cannot be sent.
         """
         self._started = started
-        self._refused.clear()
+        self._target = target
+        self._is_refused = False
         self._dialled = ""
         self._header_lines.clear()
         self._header_bytes = 0
@@ -133,7 +135,7 @@ class Transfer:
             return pycurl.SOCKET_BAD
         host = str(address[0]).partition("%")[0]
         if not is_allowed(ip_address(host), settings.CALLBACK_ALLOW_CIDRS):
-            self._refused.append(host)
+            self._is_refused = True
             return pycurl.SOCKET_BAD
         self._dialled = host
         opened = socket.socket(family, kind, protocol)
@@ -182,9 +184,8 @@ class Transfer:
         )
 
     def _why(self, code: int, message: str, is_reached: bool) -> tuple[str, str]:
-        if self._refused and not is_reached:
-            refused = ", ".join(self._refused)
-            return "address_not_allowed", f"The host is at {refused}."
+        if self._is_refused and self._target is not None and not is_reached:
+            return "address_not_allowed", not_allowed(self._target)
         return diagnosis(code, message, self.curl.getinfo(pycurl.OS_ERRNO))
 
     def _head(self) -> str:
