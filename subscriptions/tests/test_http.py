@@ -86,6 +86,40 @@ def test_many_requests_travel_at_once_over_few_connections() -> None:
     assert receiver.connections <= 20
 
 
+@override_settings(DELIVERY_TIMEOUT_S=0.3)
+def test_handle_that_is_used_again_keeps_nothing_of_the_request_before() -> None:
+    behaving = threading.Event()
+
+    def behave(received: Received) -> Reply:
+        if received.path == "/slow":
+            behaving.wait(5)
+        return Reply(200, received.body, {"X-Path": received.path})
+
+    requests = [
+        ("POST", "/one", ("X-Key: 1",), b"first"),
+        ("OPTIONS", "/two", (), None),
+        ("POST", "/slow", (), b"lost"),
+        ("GET", "/three", (), None),
+        ("POST", "/four", (), b""),
+    ]
+    outcomes = []
+    with receiving(behave) as receiver, Driver[int]() as driver:
+        base = receiver.url.removesuffix("/hook")
+        for method, path, headers, body in requests:
+            driver.add(Request(base + path, method, headers, body), 0)
+            while len(driver):
+                outcomes += [outcome for _, outcome in driver.step(1)]
+        behaving.set()
+    seen = [(one.method, one.path, one.body) for one in receiver.requests]
+    assert seen == [(one[0], one[1], one[3] or b"") for one in requests]
+    assert [one.error for one in outcomes] == ["", "", "timeout", "", ""]
+    assert outcomes[2].headers == {}
+    assert [one.headers.get("x-path") for one in outcomes][3:] == ["/three", "/four"]
+    assert [one.headers.get("x-key") for one in receiver.requests] == ["1"] + [None] * 4
+    assert "content-length" not in receiver.requests[3].headers
+    assert "content-type" not in receiver.requests[1].headers
+
+
 def test_redirect_is_not_followed() -> None:
     with (
         receiving() as second,
