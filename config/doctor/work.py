@@ -134,7 +134,7 @@ def check_dead(lane: Connection[Any]) -> Finding:
         return ok("work.dead", "no message was given up")
     return warn(
         "work.dead",
-        f"{count} or more messages were given up, the oldest {duration(age_s)} ago",
+        f"{count} messages were given up, the oldest {duration(age_s or 0)} ago",
         "The console's page *Undelivered* says to whom and why: recover or discard "
         "them.",
     )

@@ -1,8 +1,12 @@
 """Many messages again: recovered or replayed, at a rate, through crashes and stops."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -184,6 +188,38 @@ def test_a_worker_that_dies_in_a_step_leaves_it_as_it_was(
     ended = run_to_end(started)
     assert (ended.done, ended.status) == (25, "completed")
     assert statuses(endpoint, ids) == ["pending"] * 25
+
+
+_WORKER = """
+import django
+django.setup()
+from subscriptions.services import redelivering
+redelivering.STEP = 5
+redelivering.TURN_S = 60
+redelivering.redeliver()
+"""
+
+
+def test_a_killed_worker_loses_nothing_and_repeats_nothing(
+    endpoint: Endpoint, start: Start
+) -> None:
+    ids = write_history(endpoint, YESTERDAY, count=3_000, status="delivered")
+    started = start("", rate_per_s=10_000)
+    command = [sys.executable, "-W", "ignore", "-c", _WORKER]
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings"}
+    with subprocess.Popen(command, env=environment) as worker:
+        until = monotonic() + 30
+        while reread(started).done < 100:
+            assert worker.poll() is None
+            assert monotonic() < until
+            sleep(0.01)
+        worker.kill()
+    killed_at = reread(started).done
+    assert 100 <= killed_at < 3_000
+    assert statuses(endpoint, ids).count("pending") == killed_at
+    ended = run_to_end(started)
+    assert (ended.done, ended.status) == (3_000, "completed")
+    assert set(statuses(endpoint, ids)) == {"pending"}
 
 
 def test_a_worker_leaves_alone_what_another_is_working_off(
