@@ -8,6 +8,7 @@ from django.test import Client, override_settings
 
 from subscriptions.models import Delivery, Endpoint, EndpointSecret, PortalLink
 from subscriptions.portal import access
+from subscriptions.sealing import Sealer
 from subscriptions.services.endpoints import EndpointUnknown, delete_endpoint
 from subscriptions.services.portal import portal_url, revoke_portal_link
 from subscriptions.tests.delivering import (
@@ -252,6 +253,12 @@ def test_a_delivery_shows_its_attempts_escaped_and_is_sent_again(
     )
     with receiving(lambda _: answer) as receiver:
         endpoint, secret = make_endpoint(tenant, receiver.url)
+        sealer = Sealer(tenant.pk, endpoint.pk)
+        with acting_for(tenant):
+            Endpoint.objects.filter(pk=endpoint.pk).update(
+                header_names=["X-Api-Key"],
+                sealed_headers=sealer.headers({"X-Api-Key": "never-shown"}),
+            )
         publish_to(tenant)
         with override_settings(RETRY_SCHEDULE_S=()):
             deliver_until(tenant, "dead")
@@ -263,7 +270,10 @@ def test_a_delivery_shows_its_attempts_escaped_and_is_sent_again(
     assert "<script>alert" not in page
     assert "hidden-value" not in page
     assert secret not in page
-    assert f"msg_{delivery.message_id.hex}" in page
+    assert f"webhook-id: msg_{delivery.message_id.hex}" in page
+    assert "webhook-signature: v1,•••" in page
+    assert "X-Api-Key: •••" in page
+    assert "never-shown" not in page
     assert "é &amp; ü" in page
     assert browser.post(f"{path}retry/")["Location"] == path
     with acting_for(tenant):
