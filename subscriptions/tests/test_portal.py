@@ -273,6 +273,7 @@ def test_a_delivery_shows_its_attempts_escaped_and_is_sent_again(
     assert f"webhook-id: msg_{delivery.message_id.hex}" in page
     assert "webhook-signature: v1,•••" in page
     assert "X-Api-Key: •••" in page
+    assert page.count("HTTP/1.1 500") == 1
     assert "never-shown" not in page
     assert "é &amp; ü" in page
     assert browser.post(f"{path}retry/")["Location"] == path
