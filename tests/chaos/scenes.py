@@ -25,8 +25,9 @@ from tests.processes import PlatformFailed, Source, wait_until
 #: Pauses of the deliverers in these rows, in their short and in their long form.
 SHORT_SCHEDULE_S = (0.3, 0.3)
 LONG_SCHEDULE_S = (0.5, 0.5, 0.5)
-#: How long after it is seen at work a deliverer is killed: an answer takes 0.1 s.
-LATER_S = 0.09
+#: How long after it is seen at work a deliverer is killed at most: some of its work is
+#: done then, for an answer takes 0.1 s, and some is on its way.
+LATER_S = 0.3
 #: Callbacks posted at once.
 WAVE = 60
 #: Longer than an attempt may take in these rows (`patched.hasty`).
@@ -34,6 +35,8 @@ LEASE_S = 2
 #: After a kill: its claims' leases, a start, and the schedule.
 _SETTLE_S = 120.0
 _IN_FLIGHT_S = 10.0
+#: A receiver that was too busy to answer is asked again after 30 s.
+_CONSENT_S = 60.0
 _LOOK_S = 0.001
 
 
@@ -148,8 +151,9 @@ def scene(
             for number, kind in enumerate(kinds)
         ]
         stack.callback(_unsubscribe, site, source, subscribers)
-        if not wait_until(lambda: _are_active(site, source), timeout_s=30):
-            raise PlatformFailed("Not all receivers have consented.")
+        wait_until(lambda: not _waiting(site, source), timeout_s=_CONSENT_S)
+        if waiting := _waiting(site, source):
+            raise PlatformFailed(f"Without consent: {waiting}")
         schedule_s = SHORT_SCHEDULE_S if stage.is_short else LONG_SCHEDULE_S
         deliverer = None
         if is_deadly:
@@ -188,11 +192,12 @@ def _unsubscribe(site: Site, source: Source, subscribers: Sequence[Subscriber]) 
         site.platform.api(source.api_key, "DELETE", f"/endpoints/{one.public_id}/")
 
 
-def _are_active(site: Site, source: Source) -> bool:
-    ((left,),) = site.platform.rows(
-        """SELECT count(*) FROM subscriptions_endpoint e
+def _waiting(site: Site, source: Source) -> list[str]:
+    """Return why receivers are not active yet."""
+    rows = site.platform.rows(
+        """SELECT e.status, e.status_detail FROM subscriptions_endpoint e
         JOIN tenants_tenant t ON t.id = e.tenant_id
         WHERE t.slug = %s AND e.status <> 'active'""",
         source.tenant,
     )
-    return not left
+    return [f"{status}: {detail}" for status, detail in rows]
