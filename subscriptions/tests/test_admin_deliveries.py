@@ -109,3 +109,20 @@ def test_what_is_undelivered_is_nobody_elses(
     assert endpoint.url in auditors.content.decode()
     assert "/recover/" not in auditors.content.decode()
     assert visitor(tenant, Role.CLERK).get(reverse(UNDELIVERED)).status_code == 403
+
+
+def test_a_delivery_to_a_deleted_endpoint_is_shown_without_buttons(
+    browser: Client, tenant: Tenant, endpoint: Endpoint
+) -> None:
+    given_up(tenant, 2)
+    with acting_for(tenant):
+        Endpoint.objects.filter(tenant=tenant).update(deleted_at=timezone.now())
+    address = reverse(
+        "admin:subscriptions_delivery_change", args=[deliveries(tenant)[0].pk]
+    )
+    shown = browser.get(address).content.decode()
+    assert "Given up after" in shown
+    assert reverse("admin:subscriptions_endpoint_change", args=[endpoint.pk]) not in (
+        shown
+    )
+    assert "/do/retry/" not in shown
