@@ -67,7 +67,8 @@ FROM unnest(%s::bigint[], %s::uuid[], %s::text[]) AS k (tenant_id, endpoint_id, 
 WHERE EXISTS (
     SELECT FROM subscriptions_laneplace p
     WHERE p.tenant_id = k.tenant_id AND p.endpoint_id = k.endpoint_id
-        AND p.device = k.device COLLATE "C")
+        AND p.device = k.device COLLATE "C"
+    OFFSET 0)
 """
 
 _TAKE = """
@@ -87,14 +88,18 @@ FROM (SELECT DISTINCT p.endpoint_id
     ORDER BY p.endpoint_id) AS theirs
 """
 
+#: Row by row, in the order of the lanes.
 _LOCK_LANES = """
-SELECT FROM subscriptions_devicelane l
-JOIN (SELECT DISTINCT p.tenant_id, p.endpoint_id, p.device
+SELECT FROM (SELECT DISTINCT p.tenant_id, p.endpoint_id, p.device
     FROM unnest(%(tenants)s::bigint[], %(ids)s::uuid[]) AS k (tenant_id, id)
     JOIN subscriptions_laneplace p
-        ON p.tenant_id = k.tenant_id AND p.delivery_id = k.id) AS theirs
-    USING (tenant_id, endpoint_id, device)
-ORDER BY l.tenant_id, l.endpoint_id, l.device FOR UPDATE OF l
+        ON p.tenant_id = k.tenant_id AND p.delivery_id = k.id
+    ORDER BY p.tenant_id, p.endpoint_id, p.device) AS theirs
+CROSS JOIN LATERAL (
+    SELECT FROM subscriptions_devicelane l
+    WHERE l.tenant_id = theirs.tenant_id AND l.endpoint_id = theirs.endpoint_id
+        AND l.device = theirs.device
+    LIMIT 1 FOR UPDATE) AS held
 """
 
 _GIVE_UP = """
@@ -107,12 +112,16 @@ WITH gone AS (
 SELECT DISTINCT tenant_id, endpoint_id, device FROM gone
 """
 
+#: The delivery is found by its key: what is appended to its status keeps delivery_due
+#: out, which has all that wait. OFFSET: asked for each delivery by itself, instead of
+#: joining all places once.
 _IS_FREE = """
-    d.status = 'pending' AND d.next_attempt_at IS NULL AND NOT EXISTS (
+    d.status || '' = 'pending' AND d.next_attempt_at IS NULL AND NOT EXISTS (
         SELECT FROM subscriptions_laneplace mine
         JOIN subscriptions_laneplace earlier USING (tenant_id, endpoint_id, device)
         WHERE mine.tenant_id = d.tenant_id AND mine.delivery_id = d.id
-            AND earlier.sequence < mine.sequence)
+            AND earlier.sequence < mine.sequence
+        OFFSET 0)
 """
 
 #: Whoever holds a delivery meanwhile is ending it, and gives its places up in turn;
@@ -136,6 +145,12 @@ WITH head AS (
 UPDATE subscriptions_delivery d SET next_attempt_at = now()
 FROM free WHERE d.tenant_id = free.tenant_id AND d.id = free.id
 """  # noqa: S608
+
+#: A few keys against tables that may have grown since they were last analysed.
+_BY_INDEX = """
+SELECT set_config('enable_hashjoin', 'off', true),
+    set_config('enable_mergejoin', 'off', true)
+"""
 
 #: The first of each lane: those that have ended, and those that nothing holds back.
 _STUCK = f"""
@@ -204,6 +219,7 @@ def release(cursor: Cursor, ended: Sequence[tuple[int, UUID]]) -> int:
 def release_stuck() -> int:
     """Put right what a crash or a mistake left behind; return the deliveries due."""
     with pipeline() as lane, lane.cursor() as cursor:
+        cursor.execute(_BY_INDEX)
         cursor.execute(_STUCK, [MOST_AT_ONCE])
         found = cursor.fetchall()
         freed = release(cursor, [(row[0], row[1]) for row in found if row[4]])

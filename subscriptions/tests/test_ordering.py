@@ -12,6 +12,7 @@ import pytest
 
 from subscriptions.filtering import Subject
 from subscriptions.models import Delivery, Endpoint, LanePlace, Message
+from subscriptions.services import ordering
 from subscriptions.services.ordering import release, release_stuck
 from subscriptions.services.publishing import Event, publish
 from subscriptions.tests.delivering import make_endpoint
@@ -235,6 +236,30 @@ def test_sweep_frees_what_was_left_behind(tenant: Tenant, endpoint: Endpoint) ->
     release_stuck()
     assert deliveries(endpoint)[3].next_attempt_at is not None
     assert fourth.next_attempt_at is None
+
+
+def test_release_reads_by_key_however_many_wait(
+    tenant: Tenant, endpoint: Endpoint
+) -> None:
+    with pipeline() as lane, lane.transaction(force_rollback=True):
+        lane.execute(
+            """WITH made AS (
+                INSERT INTO subscriptions_delivery (tenant_id, id, message_id,
+                    endpoint_id, event_type, is_ordered, next_attempt_at)
+                SELECT %(tenant)s, gen_random_uuid(), gen_random_uuid(), %(endpoint)s,
+                    'callback.processed', true, NULL
+                FROM generate_series(1, 5000::int) RETURNING tenant_id, id)
+            INSERT INTO subscriptions_laneplace
+            SELECT tenant_id, %(endpoint)s, 'A', row_number() OVER (), id FROM made""",
+            {"tenant": tenant.pk, "endpoint": endpoint.pk},
+        )
+        plan = lane.execute(
+            f"EXPLAIN {ordering._RELEASE}", [[tenant.pk], [endpoint.pk], ["A"]]
+        ).fetchall()
+    text = "\n".join(line for (line,) in plan)
+    assert "delivery_due" not in text
+    assert "Seq Scan" not in text
+    assert "Index Scan using subscriptions_delivery_pkey" in text
 
 
 class Crowd:
