@@ -13,12 +13,11 @@ import pytest
 from django.conf import settings
 from django.test import override_settings
 
-from subscriptions import resolving
 from subscriptions.addresses import UrlInvalid, check_url
 from subscriptions.http import Driver, Outcome, Request, send_all, transfers
 from subscriptions.http import driver as driving
 from subscriptions.http.transfers import Transfer
-from subscriptions.resolving import Resolver
+from subscriptions.resolving import Resolver, Tell
 from subscriptions.tests.receivers import Reply, receiving
 from subscriptions.tests.test_addresses import ALLOWED, FORBIDDEN
 
@@ -60,6 +59,13 @@ def walled() -> Generator[None]:
         yield
 
 
+class Scripted(Resolver):
+    """Answers on the thread that asks, and remembers nothing."""
+
+    def ask(self, name: str, tell: Tell) -> None:
+        tell(self._answer(name))
+
+
 def answering(*answers: list[str]) -> Callable[[str], list[str]]:
     """Answer the n-th look-up with the n-th list, and then with the last."""
     queue = list(answers)
@@ -68,7 +74,7 @@ def answering(*answers: list[str]) -> Callable[[str], list[str]]:
 
 def send(url: str, *answers: list[str]) -> Outcome:
     request = Request(url, body=b"{}")
-    (outcome,) = send_all([request], Resolver(answering(*answers or ([],))))
+    (outcome,) = send_all([request], Scripted(answering(*answers or ([],))))
     return outcome
 
 
@@ -156,14 +162,13 @@ def test_checked_address_is_the_dialled_one() -> None:
 
 
 def test_name_that_turns_inward_after_it_was_saved_is_not_dialled(
-    walled: None, opened: list[socket.socket], monkeypatch: pytest.MonkeyPatch
+    walled: None, opened: list[socket.socket]
 ) -> None:
-    monkeypatch.setattr(resolving, "FOUND_FOR_S", -1.0)
     ask = answering(["93.184.216.34"], ["127.0.0.1"])
     with receiving() as receiver:
         url = "https://meter.example:8443/"
         check_url(url, resolve=ask)
-        (outcome,) = send_all([Request(url, body=b"{}")], Resolver(ask))
+        (outcome,) = send_all([Request(url, body=b"{}")], Scripted(ask))
     assert outcome.error == "address_not_allowed"
     # Where names lead inside is nobody's to learn.
     assert "127.0.0.1" not in outcome.detail
@@ -171,12 +176,9 @@ def test_name_that_turns_inward_after_it_was_saved_is_not_dialled(
     assert (opened, receiver.connections) == ([], 0)
 
 
-def test_no_address_of_before_is_dialled_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_no_address_of_before_is_dialled_again() -> None:
     """One driver, one name: each request goes where the name is now."""
-    monkeypatch.setattr(resolving, "FOUND_FOR_S", -1.0)
-    resolver = Resolver(answering(["127.0.0.1"], ["127.0.0.2"], ["10.0.0.1"]))
+    resolver = Scripted(answering(["127.0.0.1"], ["127.0.0.2"], ["10.0.0.1"]))
     closing = Reply(headers={"Connection": "close"})
     with receiving(lambda _: closing) as receiver, Driver[int](resolver) as driver:
         found = []
