@@ -296,12 +296,12 @@ def test_lease_is_as_long_as_the_operator_says(tenant: Tenant, actor: Actor) -> 
     assert endpoint.consent_expires_at == endpoint.consented_at + timedelta(days=2)
 
 
-def test_fifty_endpoints_are_asked_at_once(tenant: Tenant, actor: Actor) -> None:
+def test_endpoints_are_asked_at_once(tenant: Tenant, actor: Actor) -> None:
     def register(receiver: Receiver) -> None:
         create_endpoint(tenant=tenant, actor=actor, url=receiver.url, event_types=["*"])
 
     with receiving() as receiver:
         with acting_for(tenant):
-            for _ in range(50):
+            for _ in range(8):
                 register(receiver)
-        assert ask_consent() == 50
+        assert ask_consent() == 8

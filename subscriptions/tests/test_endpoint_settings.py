@@ -1,5 +1,6 @@
 """An endpoint's settings over the API: judged, kept, hidden where they are secret."""
 
+from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
+from conftest import make_tenant
 from subscriptions.models import Endpoint, SigningKey
 from subscriptions.sealing import Sealer
 from subscriptions.tests.calling import URL, Caller, code, register
@@ -34,6 +36,16 @@ TOKENS = {
 @pytest.fixture
 def owner(new_tenant: NewTenant) -> Caller:
     return Caller(new_tenant.api_key)
+
+
+@pytest.fixture(scope="module")
+def unchanged() -> Generator[tuple[Caller, Any]]:
+    """An endpoint that every wrong wish leaves as it is."""
+    new = make_tenant()
+    caller = Caller(new.api_key)
+    yield caller, register(caller)
+    with acting_for(new.tenant):
+        Endpoint.objects.filter(tenant=new.tenant).update(status="paused")
 
 
 def certificate() -> dict[str, str]:
@@ -222,9 +234,9 @@ def test_token_secret_is_kept_for_the_same_client_and_never_sent_elsewhere(
     ],
 )
 def test_wrong_setting_is_refused_and_nothing_changes(
-    tenant: Tenant, owner: Caller, changes: dict[str, Any], expected: str
+    unchanged: tuple[Caller, Any], changes: dict[str, Any], expected: str
 ) -> None:
-    made = register(owner)
+    owner, made = unchanged
     path = f"/endpoints/{made['id']}/"
     refused = owner.ask("PATCH", path, {"description": "lost", **changes})
     assert code(refused) == (400, expected)
