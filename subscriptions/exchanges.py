@@ -47,11 +47,17 @@ def exchange_of(delivery: Delivery, attempt: Attempt) -> Exchange:
         response_line=f"HTTP/{version} {attempt.status_code}"
         if attempt.status_code
         else "",
-        response_headers=_shown(_masked(attempt.response_headers), endpoint),
+        response_headers=_shown(_masked(_fields(attempt.response_headers)), endpoint),
         excerpt=_shown(
             bytes(attempt.response_excerpt).decode("utf-8", "replace"), endpoint
         ),
     )
+
+
+def _fields(head: str) -> str:
+    """Return an answer's head without its first line."""
+    first, _, rest = head.partition("\n")
+    return rest if first.startswith("HTTP/") else head
 
 
 def _shown(text: str, endpoint: Endpoint) -> str:
