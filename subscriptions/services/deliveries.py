@@ -234,7 +234,6 @@ def resend_messages(
     actor: Actor,
     endpoint: Endpoint,
     message_ids: Sequence[UUID],
-    now: datetime,
 ) -> Resent:
     """
     Send these messages again, exactly as then; a subscriber that misses them asks so.
@@ -259,7 +258,7 @@ def resend_messages(
             cursor,
             tenant_id=tenant.pk,
             delivery_ids=[found[one][1] for one in ended],
-            starts_at=now,
+            starts_at=None,
             rate_per_s=RESEND_RATE_PER_S,
         )
     record_audit(

@@ -21,7 +21,7 @@ WITH ended AS MATERIALIZED (
 )
 UPDATE subscriptions_delivery d
 SET status = 'pending', schedule_step = 0, lane = 2, is_ordered = false,
-    next_attempt_at = %(starts_at)s
+    next_attempt_at = coalesce(%(starts_at)s::timestamptz, now())
         + queued.place / %(rate_per_s)s::float8 * interval '1 s',
     claim_id = NULL, leased_until = NULL, finished_at = NULL
 FROM queued WHERE d.tenant_id = %(tenant)s AND d.id = queued.id
@@ -33,13 +33,13 @@ def requeue(
     *,
     tenant_id: int,
     delivery_ids: Sequence[UUID],
-    starts_at: datetime,
+    starts_at: datetime | None,
     rate_per_s: float,
 ) -> int:
     """
     Send those of the deliveries again that were delivered or given up; count them.
 
-    Their schedule begins anew.
+    Their schedule begins anew. `starts_at`: when the first is due; None: now.
     """
     if not delivery_ids:
         return 0

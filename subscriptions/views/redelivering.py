@@ -71,7 +71,7 @@ class RedeliveryActions(EndpointActions):
         subject, now = self.subject(), timezone.now()
         named = wanted.pop("message_ids", None)
         if named is not None:
-            resent = resend_messages(**subject, message_ids=_messages(named), now=now)
+            resent = resend_messages(**subject, message_ids=_messages(named))
             shown: Any = ResentSerializer(resent).data
         else:
             wanted.setdefault("until", now)
