@@ -149,7 +149,7 @@ def _answer_to_get(options: Outcome, got: Outcome, challenge: str) -> Answer:
     return Answer(
         Verdict.REFUSED if is_no else Verdict.UNANSWERED,
         None,
-        f"No consent yet: OPTIONS {said}; GET with a challenge {then}.",
+        f"No consent: OPTIONS {said}; GET with a challenge {then}.",
         steps,
     )
 
