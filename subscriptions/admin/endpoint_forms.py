@@ -151,6 +151,7 @@ class EndpointChangeForm(EndpointForm):
     def fill_choices(self) -> None:
         """Offer the catalogue, the versions and the tenant's device groups."""
         super().fill_choices()
+        self.fields["event_types"].help_text = ""
         groups = device_groups_of(self.actor.tenant).order_by("name")
         choices = {
             "device_groups": [

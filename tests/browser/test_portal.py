@@ -19,7 +19,8 @@ def register(console: Console, port: int) -> tuple[str, str]:
 
 def is_active(console: Console, endpoint: str) -> bool:
     path = f"/endpoints/{endpoint}/"
-    return console.platform.api(console.api_key, "GET", path)[1]["status"] == "active"
+    _, shown = console.platform.api(console.api_key, "GET", path)
+    return bool(shown["status"] == "active")
 
 
 def link_to(console: Console, endpoint: str) -> tuple[str, str]:
