@@ -30,8 +30,11 @@ FAILING_LIMIT = 2
 FAILING_STREAK = 3
 #: An answer that takes longer than this is slow.
 SLOW_S = 1.0
-#: The breaker opens when so many results within so long fail by such a share.
-EVIDENCE_RESULTS = 10
+#: The breaker opens when results of such weight within so long fail by such a share. A
+#: few messages that are refused run through their schedule; one that gets no answer, or
+#: is one too many, weighs more: it held a place, or asks for peace.
+EVIDENCE_WEIGHT = 50
+COSTLY_WEIGHT = 5
 EVIDENCE_S = 60.0
 EVIDENCE_SHARE = 0.7
 _EVIDENCE_KEPT = 200
@@ -84,8 +87,8 @@ class _Pace:
     waiting: int = 0
     #: What is on its way and since when, the oldest first.
     flying: dict[Hashable, float] = field(default_factory=dict)
-    #: When each of the latest requests began, and whether it succeeded.
-    results: deque[tuple[float, bool]] = field(
+    #: When each of the latest requests began, and its verdict.
+    results: deque[tuple[float, bool | None]] = field(
         default_factory=lambda: deque(maxlen=_EVIDENCE_KEPT)
     )
 
@@ -123,7 +126,7 @@ class _Pace:
         self.has_answered = True
         self.failures = 0 if verdict else self.failures + 1
         self.is_throttled = verdict is None
-        self.results.append((started, bool(verdict)))
+        self.results.append((started, verdict))
         if verdict:
             # Only a limit that is made use of grows: another one proves nothing.
             if 2 * (len(self.flying) + 1) >= self.limit:
@@ -136,10 +139,10 @@ class _Pace:
         """Return how far back the evidence goes, and forget it; None: too little."""
         while self.results and self.results[0][0] < now - EVIDENCE_S:
             self.results.popleft()
-        failed = sum(not succeeded for _, succeeded in self.results)
-        if len(self.results) < EVIDENCE_RESULTS:
-            return None
-        if failed < EVIDENCE_SHARE * len(self.results):
+        costly = sum(verdict is None for _, verdict in self.results) * COSTLY_WEIGHT
+        failed = costly + sum(verdict is False for _, verdict in self.results)
+        weight = failed + sum(verdict is True for _, verdict in self.results)
+        if weight < EVIDENCE_WEIGHT or failed < EVIDENCE_SHARE * weight:
             return None
         oldest = min(started for started, _ in self.results)
         self.results.clear()

@@ -4,8 +4,9 @@ from dataclasses import replace
 from uuid import UUID, uuid4
 
 from subscriptions.services.pacing import (
-    EVIDENCE_RESULTS,
+    COSTLY_WEIGHT,
     EVIDENCE_S,
+    EVIDENCE_WEIGHT,
     FAILING_LIMIT,
     FAILING_STREAK,
     FIRST_LIMIT,
@@ -178,18 +179,27 @@ def test_late_retries_have_a_quarter() -> None:
 
 def test_evidence_is_a_minutes_share_of_failures_and_used_once() -> None:
     pacing, one = Pacing(), opening()
-    for now in range(EVIDENCE_RESULTS - 1):
-        answer(pacing, one, now, False, took_s=0)
+    for _ in range(EVIDENCE_WEIGHT - 1):
+        answer(pacing, one, 1.0, False, took_s=0)
     assert pacing.evidence_s(one.endpoint_id, 9.0) is None
     answer(pacing, one, 9.0, False, took_s=0)
-    assert pacing.evidence_s(one.endpoint_id, 10.0) == 10.0
-    assert pacing.evidence_s(one.endpoint_id, 10.0) is None
+    assert pacing.evidence_s(one.endpoint_id, 11.0) == 10.0
+    assert pacing.evidence_s(one.endpoint_id, 11.0) is None
+
+
+def test_a_few_that_get_no_answer_are_as_much_evidence() -> None:
+    pacing, one = Pacing(), opening()
+    for _ in range(EVIDENCE_WEIGHT // COSTLY_WEIGHT - 1):
+        answer(pacing, one, 1.0, None, took_s=0)
+    assert pacing.evidence_s(one.endpoint_id, 2.0) is None
+    answer(pacing, one, 1.0, None, took_s=0)
+    assert pacing.evidence_s(one.endpoint_id, 2.0) == 1.0
 
 
 def test_evidence_is_nothing_old_and_nothing_mixed() -> None:
     pacing, one = Pacing(), opening()
-    for now in range(EVIDENCE_RESULTS):
-        answer(pacing, one, now, False, took_s=0)
+    for _ in range(EVIDENCE_WEIGHT):
+        answer(pacing, one, 1.0, False, took_s=0)
     assert pacing.evidence_s(one.endpoint_id, EVIDENCE_S + 2.0) is None
     mixed = opening()
     for number in range(100):
