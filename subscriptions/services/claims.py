@@ -146,7 +146,8 @@ def join_by_index(cursor: Cursor) -> None:
     """
     cursor.execute(
         """SELECT set_config('enable_hashjoin', 'off', true),
-            set_config('enable_mergejoin', 'off', true)"""
+            set_config('enable_mergejoin', 'off', true),
+            set_config('enable_seqscan', 'off', true)"""
     )
 
 

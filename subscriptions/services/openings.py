@@ -9,8 +9,9 @@ LOOK_LIMIT = 512
 
 # From each endpoint with waiting deliveries to the next by index delivery_due: what
 # idle endpoints there are costs nothing. What is due is looked up lane by lane, so that
-# each look is one descent however much is scheduled for later. What is left out: who is
-# held by a breaker, `Retry-After` or a maintenance window, or has no token in force.
+# each look is one descent however much is scheduled for later; in the index's order, so
+# that a plan without statistics takes that index too. What is left out: who is held by
+# a breaker, `Retry-After` or a maintenance window, or has no token in force.
 _LOOK = """
 WITH RECURSIVE waiting AS (
     (SELECT tenant_id, endpoint_id FROM subscriptions_delivery
@@ -38,20 +39,24 @@ SELECT e.tenant_id, e.id, e.max_concurrency, e.batch_size,
             ORDER BY d.lane, d.next_attempt_at LIMIT e.batch_size) batch),
     due.urgent, due.late
 FROM waiting w
-JOIN subscriptions_endpoint e ON e.id = w.endpoint_id AND e.tenant_id = w.tenant_id
+CROSS JOIN LATERAL (
+    SELECT * FROM subscriptions_endpoint WHERE id = w.endpoint_id OFFSET 0) e
 CROSS JOIN LATERAL (SELECT
-    EXISTS (SELECT FROM subscriptions_delivery d
+    (SELECT true FROM subscriptions_delivery d
         WHERE d.tenant_id = e.tenant_id AND d.endpoint_id = e.id
             AND d.status = 'pending' AND d.lane = 0 AND d.next_attempt_at <= now()
-            AND (d.leased_until IS NULL OR d.leased_until < now())) AS urgent,
-    EXISTS (SELECT FROM subscriptions_delivery d
+            AND (d.leased_until IS NULL OR d.leased_until < now())
+        ORDER BY d.next_attempt_at LIMIT 1) IS TRUE AS urgent,
+    (SELECT true FROM subscriptions_delivery d
         WHERE d.tenant_id = e.tenant_id AND d.endpoint_id = e.id
             AND d.status = 'pending' AND d.lane = 1 AND d.next_attempt_at <= now()
-            AND (d.leased_until IS NULL OR d.leased_until < now())) AS fresh,
-    EXISTS (SELECT FROM subscriptions_delivery d
+            AND (d.leased_until IS NULL OR d.leased_until < now())
+        ORDER BY d.next_attempt_at LIMIT 1) IS TRUE AS fresh,
+    (SELECT true FROM subscriptions_delivery d
         WHERE d.tenant_id = e.tenant_id AND d.endpoint_id = e.id
             AND d.status = 'pending' AND d.lane = 2 AND d.next_attempt_at <= now()
-            AND (d.leased_until IS NULL OR d.leased_until < now())) AS late
+            AND (d.leased_until IS NULL OR d.leased_until < now())
+        ORDER BY d.next_attempt_at LIMIT 1) IS TRUE AS late
     OFFSET 0) due
 WHERE e.status = 'active' AND e.deleted_at IS NULL
     AND (e.hold_until IS NULL OR e.hold_until <= now())

@@ -1,0 +1,67 @@
+"""The look for work costs what is due, not what there is."""
+
+import json
+from typing import Any
+
+from subscriptions.models import Endpoint
+from subscriptions.services import openings
+from subscriptions.services.claims import join_by_index
+from subscriptions.services.openings import look
+from subscriptions.tests.delivering import (
+    claimed_of,
+    make_endpoint,
+    publish_to,
+    set_deliveries,
+)
+from tenants.database import acting_for, pipeline
+from tenants.models import Tenant
+
+URL = "https://subscriber.example/hook"
+#: Pages of 8 KiB that a look may touch beyond what it did before.
+FEW = 30
+
+
+def pages() -> int:
+    """Return the pages that a look touches, when others have looked before."""
+    with pipeline() as lane, lane.cursor() as cursor:
+        join_by_index(cursor)
+        look(cursor)
+        cursor.execute(
+            f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {openings._LOOK}",
+            [openings.LOOK_LIMIT],
+        )
+        row = cursor.fetchone()
+    assert row is not None
+    found: Any = row[0] if isinstance(row[0], list) else json.loads(row[0])
+    return int(found[0]["Plan"]["Shared Hit Blocks"])
+
+
+def test_idle_endpoints_cost_nothing(tenant: Tenant) -> None:
+    make_endpoint(tenant, URL, event_types=["callback.processed"])
+    publish_to(tenant, 3)
+    before = pages()
+    with acting_for(tenant):
+        Endpoint.objects.bulk_create(
+            Endpoint(tenant=tenant, url=URL, status="active", event_types=["x"])
+            for _ in range(1_500)
+        )
+    assert pages() < before + FEW
+    assert len(claimed_of(tenant)) == 3
+
+
+def test_what_is_due_later_costs_nothing(tenant: Tenant) -> None:
+    make_endpoint(tenant, URL)
+    publish_to(tenant, 2)
+    before = pages()
+    set_deliveries(tenant, "next_attempt_at = next_attempt_at - interval '1 min'")
+    publish_to(tenant, 2_000)
+    with pipeline() as lane:
+        lane.execute(
+            """UPDATE subscriptions_delivery
+            SET next_attempt_at = now() + interval '1 h'
+            WHERE tenant_id = %s AND next_attempt_at > now() - interval '30 s'""",
+            [tenant.pk],
+        )
+    pages()
+    assert pages() < before + FEW
+    assert len(claimed_of(tenant)) == 2
