@@ -4,6 +4,7 @@ from typing import Any
 
 from celery import shared_task
 from celery.worker import state
+from django.conf import settings
 
 from subscriptions.services.consenting import ask_consent
 from subscriptions.services.manifests import send_manifests
@@ -11,6 +12,7 @@ from subscriptions.services.ordering import release_stuck
 from subscriptions.services.redelivering import redeliver
 from subscriptions.services.retention import forget_messages
 from subscriptions.services.sending import deliver
+from subscriptions.services.soonest import soonest_s
 from subscriptions.services.tokens import fetch_tokens
 from tenants.database import database_clock
 from tenants.doorbell import ring
@@ -21,9 +23,13 @@ LINGER_S = 1.0
 
 @shared_task(name="subscriptions.deliver")
 def deliver_due(**_: Any) -> None:
-    """Attempt the deliveries that are due."""
+    """Attempt the deliveries that are due, and wake for those that soon will be."""
     if deliver(linger_s=LINGER_S, is_stopping=_is_stopping):
         ring("subscriptions.deliver")
+        return
+    after_s = soonest_s(within_s=settings.SWEEP_INTERVAL_S)
+    if after_s is not None:
+        ring("subscriptions.deliver", after_s)
 
 
 @shared_task(name="subscriptions.ask_consent")

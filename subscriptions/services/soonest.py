@@ -1,0 +1,43 @@
+"""When the next delivery is due that no bell will tell of."""
+
+from tenants.database import pipeline
+
+# From each endpoint with waiting deliveries to the next by index delivery_due, and in
+# each lane the first that is due later: one descent each.
+_SOONEST = """
+WITH RECURSIVE waiting AS (
+    (SELECT tenant_id, endpoint_id FROM subscriptions_delivery
+    WHERE status = 'pending' ORDER BY tenant_id, endpoint_id LIMIT 1)
+    UNION ALL
+    SELECT next.tenant_id, next.endpoint_id FROM waiting w CROSS JOIN LATERAL (
+        SELECT d.tenant_id, d.endpoint_id FROM subscriptions_delivery d
+        WHERE d.status = 'pending'
+            AND (d.tenant_id, d.endpoint_id) > (w.tenant_id, w.endpoint_id)
+        ORDER BY d.tenant_id, d.endpoint_id LIMIT 1) next
+), due AS (
+    SELECT CASE WHEN e.hold_until > now() THEN e.hold_until ELSE first.at END AS at
+    FROM waiting w
+    JOIN subscriptions_endpoint e ON e.id = w.endpoint_id AND e.tenant_id = w.tenant_id
+    CROSS JOIN unnest('{0,1,2}'::smallint[]) AS lane(number)
+    LEFT JOIN LATERAL (
+        SELECT d.next_attempt_at AS at FROM subscriptions_delivery d
+        WHERE d.tenant_id = e.tenant_id AND d.endpoint_id = e.id
+            AND d.status = 'pending' AND d.lane = lane.number
+            AND d.next_attempt_at > now()
+        ORDER BY d.next_attempt_at LIMIT 1) first ON true
+    WHERE e.status = 'active' AND e.deleted_at IS NULL
+)
+SELECT greatest(extract(epoch FROM min(at) - now()), 0)::float8 FROM due
+WHERE at <= now() + %s::float8 * interval '1 s'
+"""
+
+
+def soonest_s(*, within_s: float) -> float | None:
+    """
+    Return in how long a retry, or a held endpoint, is due; None: not within that.
+
+    The sweep finds it too, up to its interval late.
+    """
+    with pipeline() as lane:
+        row = lane.execute(_SOONEST, [within_s]).fetchone()
+    return row[0] if row else None
