@@ -17,6 +17,8 @@ from subscriptions.services.tokens import fetch_tokens
 from tenants.database import database_clock
 from tenants.doorbell import ring
 
+#: How long a turn claims before it lets the worker hear of others.
+TURN_S = 30.0
 #: How long a turn stays after its last work: what comes meanwhile needs no bell.
 LINGER_S = 1.0
 
@@ -24,7 +26,7 @@ LINGER_S = 1.0
 @shared_task(name="subscriptions.deliver")
 def deliver_due(**_: Any) -> None:
     """Attempt the deliveries that are due, and wake for those that soon will be."""
-    if deliver(linger_s=LINGER_S, is_stopping=_is_stopping):
+    if deliver(turn_s=TURN_S, linger_s=LINGER_S, is_stopping=_is_stopping):
         ring("subscriptions.deliver")
         return
     after_s = soonest_s(within_s=settings.SWEEP_INTERVAL_S)

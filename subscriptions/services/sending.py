@@ -91,7 +91,9 @@ class _Turn:
 
     def _wait_s(self) -> float:
         is_busy = self._claim is not None or self._recorder.is_busy
-        return _BUSY_STEP_S if is_busy else _STEP_S
+        until_claim_s = self._claim_at - time.monotonic()
+        idle_s = min(_STEP_S, until_claim_s) if until_claim_s > 0 else _STEP_S
+        return _BUSY_STEP_S if is_busy else idle_s
 
     def _ask_for_more(self, now: float, until: float) -> bool:
         """Claim when it is time to; tell whether the turn goes on."""
