@@ -144,7 +144,7 @@ def _check_callback_ports() -> list[CheckMessage]:
         Error(
             "GRIDHOOK_CALLBACK_PORTS names what is no port.",
             hint="Numbers from 1 to 65535, comma-separated: 443,8443.",
-            id="gridhook.E013",
+            id="gridhook.E016",
         )
     ]
 

@@ -30,7 +30,7 @@ def test_the_settings_of_this_run_are_right() -> None:
         ({"TLS_CERT": "/etc/hostname"}, "gridhook.E005"),
         ({"TLS_CERT": "/nowhere", "TLS_KEY": "/nowhere"}, "gridhook.E006"),
         ({"CALLBACK_ALLOW_CIDRS": ["10.0.0.1/8"]}, "gridhook.E007"),
-        ({"CALLBACK_PORTS": [443, 0]}, "gridhook.E013"),
+        ({"CALLBACK_PORTS": [443, 0]}, "gridhook.E016"),
         ({"RETRY_SCHEDULE_S": [5.0, -1.0]}, "gridhook.E008"),
         ({"RATE_LIMIT_URL": "amqp://127.0.0.1//"}, "gridhook.E009"),
         ({"DELIVERY_LEASE_S": 15}, "gridhook.W002"),
