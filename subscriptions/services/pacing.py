@@ -38,6 +38,8 @@ COSTLY_WEIGHT = 5
 EVIDENCE_S = 60.0
 EVIDENCE_SHARE = 0.7
 _EVIDENCE_KEPT = 200
+#: How long a worker spares an endpoint by itself, until the breaker is written.
+_SPARED_S = 1.0
 #: The share of the newest latency in the mean.
 _LATENCY_WEIGHT = 0.2
 #: Endpoints that are remembered.
@@ -81,6 +83,8 @@ class _Pace:
     has_answered: bool = False
     #: Whether its latest answer asked for fewer at a time.
     is_throttled: bool = False
+    #: Until when it is spared, although its row may not say so yet.
+    spared_until: float = 0.0
     #: What it may have on its way at most, as its admin says.
     most: int = FIRST_LIMIT
     #: Requests that are claimed for it and wait for one of those on their way to end.
@@ -109,11 +113,13 @@ class _Pace:
 
     def is_stuck(self, now: float) -> bool:
         """Whether what waits for it would wait for long, or had better not be sent."""
-        is_failing = self.failures >= FAILING_STREAK
+        is_failing = self.failures >= FAILING_STREAK or now < self.spared_until
         return is_failing or self.is_throttled or self.is_slow(now)
 
     def room(self, now: float) -> int:
         """Return how many requests may be claimed for it."""
+        if now < self.spared_until:
+            return 0
         most = self.most_flying()
         # Who is quick has as many again in waiting, so that claims are no bottleneck.
         ahead = most if self.is_quick(now) else 0
@@ -125,6 +131,7 @@ class _Pace:
         self.latency_s += weight * (now - started - self.latency_s)
         self.has_answered = True
         self.failures = 0 if verdict else self.failures + 1
+        self.spared_until = 0.0 if verdict else self.spared_until
         self.is_throttled = verdict is None
         self.results.append((started, verdict))
         if verdict:
@@ -146,6 +153,7 @@ class _Pace:
             return None
         oldest = min(started for started, _ in self.results)
         self.results.clear()
+        self.spared_until = now + _SPARED_S
         return now - oldest
 
 
