@@ -19,6 +19,8 @@ PAGES = [
     *(ROOT / "docs").rglob("*.md"),
 ]
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+#: A test as pytest names it: the file and the function.
+TEST = re.compile(r"`([\w/]+\.py)::(test_\w+)`")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -60,3 +62,16 @@ def test_the_two_commands_of_the_readme_are_targets() -> None:
     for target in ("run", "test", "bench", "check"):
         assert f"\n{target}:" in makefile
         assert f"make {target}" in readme
+
+
+def test_every_case_of_delivery_names_tests_that_exist() -> None:
+    page = (ROOT / "docs" / "explanation" / "delivery-cases.md").read_text()
+    numbers = re.findall(r"^\| (\d+) \|", page, re.MULTILINE)
+    assert numbers == [str(number) for number in range(1, 51)]
+    named = TEST.findall(page)
+    assert len(named) == page.count("::")
+    functions = {
+        path: set(re.findall(r"(?m)^def (test_\w+)\(", (ROOT / path).read_text()))
+        for path, _ in named
+    }
+    assert [one for one in named if one[1] not in functions[one[0]]] == []

@@ -167,3 +167,34 @@ asyncio.run(main())
     child.wait(10)
     end_leftovers(state)
     assert not state.exists()
+
+
+def test_a_child_that_will_not_end_is_killed_when_its_time_is_over(
+    tmp_path: Path,
+) -> None:
+    ready = tmp_path / "ready"
+    program = (
+        "import pathlib, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "pathlib.Path(sys.argv[1]).touch()\n"
+        "time.sleep(60)\n"
+    )
+    state, output = tmp_path / "state.json", io.StringIO()
+
+    async def scenario() -> int:
+        supervisor = Supervisor(state=state, output=output)
+        command = [sys.executable, "-c", program, str(ready)]
+        await supervisor.start(
+            Service(
+                name="stuck",
+                command=command,
+                is_ready=ready.exists,
+                stop_timeout_s=0.3,
+            )
+        )
+        pid = pids(state)["stuck"]
+        await asyncio.wait_for(supervisor.stop(), 10)
+        return pid
+
+    assert not psutil.pid_exists(asyncio.run(scenario()))
+    assert "did not end in time; killed" in output.getvalue()
