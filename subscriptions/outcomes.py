@@ -3,6 +3,7 @@
 #: What the attempt log's codes mean; unknown ones are shown as they are.
 _ERRORS = {
     "timeout": "No answer in time",
+    "worker_lost": "The platform's worker was lost meanwhile",
     "dns_error": "The host name was not found",
     "connection_refused": "Nothing listens there",
     "network_unreachable": "No way leads to its network",

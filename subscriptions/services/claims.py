@@ -23,7 +23,7 @@ from subscriptions.services.limits import Bound, lift_drains, locked_bounds, use
 from subscriptions.services.openings import look
 from subscriptions.services.pacing import Opening, Pacing, Room
 from tenants.database import Cursor, pipeline
-from tenants.identifiers import public_id
+from tenants.identifiers import new_id, public_id
 
 __all__ = ["Claimed", "Claimer", "claim", "give_back", "secret_context"]
 
@@ -33,6 +33,13 @@ log = logging.getLogger(__name__)
 BATCHED_ROWS = 1_000
 #: How long a worker goes by what it saw, while its claims come back full.
 LOOK_S = 0.1
+#: Attempts lost with their workers that spend no step of the schedule.
+LOST_SPARED = 10
+_LOST_AT = 10
+_LOST_DETAIL = (
+    "The worker that sent it ended, or was held up past its lease: what came of it is "
+    "not known. It goes out again under the same id."
+)
 _LATE = Lane.LATE.value
 _PROMPT_LANES = "{0,1}"
 _LATE_LANES = "{2}"
@@ -158,6 +165,7 @@ def _claim(cursor: Cursor, turns: Sequence[Turn], room: Room) -> list[Claimed]:
     batched = [one for one in turns if one[0].batch_size > 1]
     if batched:
         rows += _take_batches(cursor, batched)
+    _log_lost(cursor, rows)
     if bounds:
         use_up(cursor, bounds, _requests(rows, turns))
         lift_drains(cursor, bounds)
@@ -231,7 +239,8 @@ def _take_batches(cursor: Cursor, turns: Sequence[Turn]) -> list[Any]:
 def _take(cursor: Cursor, turns: Sequence[Turn], lanes: str, limit: int) -> list[Any]:
     # Each endpoint's due deliveries by index delivery_due, the most urgent lane first,
     # in the order of the turns. Rows that another worker is claiming are passed over,
-    # not waited for. Who was stopped or held since the look has no turn.
+    # not waited for. Who was stopped or held since the look has no turn. An attempt
+    # that was lost with its worker spends no step of the schedule, a few times.
     cursor.execute(
         """WITH picked AS (
             SELECT due.* FROM (
@@ -242,7 +251,8 @@ def _take(cursor: Cursor, turns: Sequence[Turn], lanes: str, limit: int) -> list
                     AND (e.hold_until IS NULL OR e.hold_until <= now())
                 ORDER BY turn.nth OFFSET 0) turn
             CROSS JOIN LATERAL (
-                SELECT d.tenant_id, d.id FROM subscriptions_delivery d
+                SELECT d.tenant_id, d.id, d.leased_until AS lost_at
+                FROM subscriptions_delivery d
                 WHERE d.tenant_id = turn.tenant_id
                     AND d.endpoint_id = turn.endpoint_id
                     AND d.status = 'pending' AND d.lane = ANY(%s::smallint[])
@@ -255,11 +265,13 @@ def _take(cursor: Cursor, turns: Sequence[Turn], lanes: str, limit: int) -> list
         )
         UPDATE subscriptions_delivery d
         SET claim_id = %s, leased_until = now() + %s::float8 * interval '1 s',
-            attempt_count = d.attempt_count + 1, schedule_step = d.schedule_step + 1
+            attempt_count = d.attempt_count + 1,
+            schedule_step = d.schedule_step + CASE WHEN lost_at IS NULL
+                OR d.attempt_count - d.schedule_step >= %s THEN 1 ELSE 0 END
         FROM picked
         WHERE d.tenant_id = picked.tenant_id AND d.id = picked.id
         RETURNING d.tenant_id, d.id, d.message_id, d.endpoint_id, d.claim_id,
-            d.attempt_count, d.schedule_step, d.lane, d.is_ordered, d.body,
+            d.attempt_count, d.schedule_step, d.lane, d.is_ordered, d.body, lost_at,
             extract(epoch FROM clock_timestamp())::float8""",
         [
             numbers(opening.tenant_id for opening, _ in turns),
@@ -269,9 +281,36 @@ def _take(cursor: Cursor, turns: Sequence[Turn], lanes: str, limit: int) -> list
             limit,
             uuid4(),
             settings.DELIVERY_LEASE_S,
+            LOST_SPARED,
         ],
     )
     return cursor.fetchall()
+
+
+def _log_lost(cursor: Cursor, rows: Iterable[Any]) -> None:
+    """Keep an attempt for each claim whose worker did not come back in time."""
+    # Without its endpoint: it says nothing of that one's health.
+    lost = [row for row in rows if row[_LOST_AT] is not None]
+    if not lost:
+        return
+    cursor.execute(
+        """INSERT INTO subscriptions_attempt (tenant_id, id, delivery_id, number,
+            started_at, duration_ms, error, error_detail)
+        SELECT tenant_id, id, delivery_id, number, lost_at - lease_s * interval '1 s',
+            lease_s * 1000, 'worker_lost', %s
+        FROM unnest(%s::bigint[], %s::uuid[], %s::uuid[], %s::int[], %s::timestamptz[])
+            AS lost(tenant_id, id, delivery_id, number, lost_at),
+            (SELECT %s::int) AS lease(lease_s)""",
+        [
+            _LOST_DETAIL,
+            numbers(row[0] for row in lost),
+            uuids(new_id() for _ in lost),
+            uuids(row[1] for row in lost),
+            numbers(row[5] - 1 for row in lost),
+            [row[_LOST_AT] for row in lost],
+            settings.DELIVERY_LEASE_S,
+        ],
+    )
 
 
 def _requests(rows: Iterable[Any], turns: Sequence[Turn]) -> dict[UUID, int]:

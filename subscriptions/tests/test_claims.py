@@ -13,7 +13,7 @@ from django.test import override_settings
 
 from subscriptions.http import Outcome, send_all
 from subscriptions.models import Endpoint
-from subscriptions.services.claims import Claimed, claim
+from subscriptions.services.claims import LOST_SPARED, Claimed, claim
 from subscriptions.services.pacing import FIRST_LIMIT
 from subscriptions.services.parcels import single
 from subscriptions.services.recording import Result, record
@@ -48,6 +48,7 @@ def test_late_result_is_refused_and_its_attempt_kept(
     assert (delivery.status, delivery.attempt_count) == ("pending", 2)
     assert delivery.next_attempt_at == settled.next_attempt_at
     assert [(one.number, one.error) for one in attempts(tenant)] == [
+        (1, "worker_lost"),
         (1, ""),
         (2, "http_error"),
     ]
@@ -81,6 +82,39 @@ def test_delivery_under_a_lease_is_not_claimed_again_before_it_ends(
         assert len(receiver.requests) == 1
     delivery = delivery_of(tenant)
     assert (delivery.status, delivery.attempt_count) == ("delivered", 2)
+
+
+def lose(tenant: Tenant, times: int) -> None:
+    """Claim the delivery, so often, as workers do that end before an answer comes."""
+    with override_settings(DELIVERY_LEASE_S=0):
+        for _ in range(times):
+            assert [one.tenant_id for one in claim(100)].count(tenant.pk) == 1
+
+
+def test_attempt_lost_with_its_worker_is_told_and_spends_no_step(
+    tenant: Tenant,
+) -> None:
+    with receiving() as receiver:
+        make_endpoint(tenant, receiver.url)
+        publish_to(tenant)
+        lose(tenant, 3)
+        deliver()
+    delivery = delivery_of(tenant)
+    assert (delivery.status, delivery.attempt_count) == ("delivered", 4)
+    assert delivery.schedule_step == 1
+    assert [(one.number, one.error) for one in attempts(tenant)] == [
+        (1, "worker_lost"),
+        (2, "worker_lost"),
+        (3, "worker_lost"),
+        (4, ""),
+    ]
+
+
+def test_message_that_loses_worker_after_worker_comes_to_an_end(tenant: Tenant) -> None:
+    make_endpoint(tenant, "http://127.0.0.1:1/")
+    publish_to(tenant)
+    lose(tenant, 1 + LOST_SPARED + 2)
+    assert delivery_of(tenant).schedule_step == 3
 
 
 def test_workers_side_by_side_send_each_message_once(tenant: Tenant) -> None:
