@@ -5,10 +5,12 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from unfold.decorators import display
 
 from subscriptions.models import DeviceGroup
+from subscriptions.queries.endpoints import without_devices
 from subscriptions.services.device_groups import (
     MOST_CHARACTERS,
     delete_group,
@@ -19,7 +21,6 @@ from tenants.actors import actor_of
 from tenants.console.forms import ConsoleForm
 from tenants.console.pages import Button, TenantAdmin, actor_and_tenant
 
-_NAMED = 3
 #: Devices that the page of a group lists.
 _SHOWN = 1_000
 
@@ -60,11 +61,15 @@ class DeviceGroupAdmin(TenantAdmin):
     ordering = ("name",)
 
     @display(description="Devices")
-    def named(self, group: DeviceGroup) -> str:
+    def named(self, group: Any) -> str:
         """Return the first devices, and how many more there are."""
-        first = ", ".join(group.devices[:_NAMED])
-        more = len(group.devices) - _NAMED
+        first = ", ".join(group.first)
+        more = group.size - len(group.first)
         return f"{first} and {more:,} more" if more > 0 else first
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[DeviceGroup]:
+        """Return the groups; the page of one reads its devices, the list does not."""
+        return without_devices(super().get_queryset(request))
 
     def detail(self, request: HttpRequest, thing: DeviceGroup) -> dict[str, Any]:
         """Return a group with its devices, and who is filtered by it."""

@@ -41,9 +41,9 @@ class DeviceGroupSerializer(serializers.ModelSerializer[DeviceGroup]):
         fields = ["id", "name", "size", "updated_at"]
         read_only_fields = ["updated_at"]
 
-    def get_size(self, group: DeviceGroup) -> int:
-        """Return how many names it has."""
-        return len(group.devices)
+    def get_size(self, group: Any) -> int:
+        """Return how many names it has, as the list's query counted them."""
+        return int(group.size)
 
 
 class DeviceGroupWithDevicesSerializer(DeviceGroupSerializer):
@@ -51,6 +51,10 @@ class DeviceGroupWithDevicesSerializer(DeviceGroupSerializer):
 
     class Meta(DeviceGroupSerializer.Meta):
         fields = [*DeviceGroupSerializer.Meta.fields, "devices"]
+
+    def get_size(self, group: DeviceGroup) -> int:
+        """Return how many names it has."""
+        return len(group.devices)
 
 
 class NewDeviceGroupSerializer(serializers.Serializer[Any]):

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from subscriptions.models import DeviceGroup
@@ -13,6 +15,7 @@ from tenants.services import NewTenant
 from tests.visitors import visitor
 
 ADD = "admin:subscriptions_devicegroup_add"
+LIST = "admin:subscriptions_devicegroup_changelist"
 
 
 def the_group(tenant: Tenant) -> DeviceGroup:
@@ -40,6 +43,19 @@ def test_a_group_is_made_changed_and_deleted(tenant: Tenant) -> None:
     browser.post(address("do", group, "delete"))
     with acting_for(tenant):
         assert not DeviceGroup.objects.filter(tenant=tenant).exists()
+
+
+def test_the_list_names_three_devices_and_reads_no_more(tenant: Tenant) -> None:
+    browser = visitor(tenant)
+    for name, count in (("none", 0), ("three", 3), ("many", 1_205)):
+        devices = "\n".join(f"WM-{number:04}" for number in range(count))
+        browser.post(reverse(ADD), {"name": name, "devices": devices})
+    with CaptureQueriesContext(connection) as captured:
+        page = browser.get(reverse(LIST)).content.decode()
+    assert "WM-0000, WM-0001, WM-0002<" in page
+    assert "WM-0000, WM-0001, WM-0002 and 1,202 more" in page
+    assert "WM-0003" not in page
+    assert not any('"devices", "' in one["sql"] for one in captured)
 
 
 def test_a_group_that_an_endpoint_names_shows_it_and_stays(tenant: Tenant) -> None:

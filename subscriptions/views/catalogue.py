@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 from subscriptions.api_versions import VERSIONS
 from subscriptions.catalogue import CATALOGUE
 from subscriptions.models import DeviceGroup
-from subscriptions.queries.endpoints import device_groups_of
+from subscriptions.queries.endpoints import device_groups_of, without_devices
 from subscriptions.queries.signing_keys import keys_in_force
 from subscriptions.serializers.catalogue import (
     DeviceGroupChangesSerializer,
@@ -59,8 +59,9 @@ class DeviceGroupViewSet(TenantRows[DeviceGroup]):
     filterset_fields = ["name"]
 
     def rows(self, tenant: Tenant) -> QuerySet[DeviceGroup]:
-        """Return the tenant's device groups."""
-        return device_groups_of(tenant)
+        """Return the tenant's device groups; in the list without their devices."""
+        groups = device_groups_of(tenant)
+        return without_devices(groups) if self.action == "list" else groups
 
     @extend_schema(responses=DeviceGroupWithDevicesSerializer)
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
