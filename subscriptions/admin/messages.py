@@ -10,7 +10,9 @@ from unfold.decorators import display
 from subscriptions.admin.deliveries import payload
 from subscriptions.admin.event_types import event_types_page
 from subscriptions.admin.rows import delivery_row
-from subscriptions.models import Delivery, Message
+from subscriptions.models import Message
+from subscriptions.queries.deliveries import deliveries_of_messages
+from tenants.actors import actor_of
 from tenants.console.pages import TenantAdmin
 
 #: A tenant has at most this many endpoints.
@@ -34,7 +36,7 @@ class MessageAdmin(TenantAdmin):
 
     def detail(self, request: HttpRequest, thing: Message) -> dict[str, Any]:
         """Return a message with its way to each endpoint."""
-        rows = Delivery.objects.filter(tenant=thing.tenant_id, message=thing.pk)
+        rows = deliveries_of_messages(actor_of(request).tenant, [thing.pk])
         found = rows.select_related("endpoint").order_by("pk")[:_MOST_DELIVERIES]
         return {
             "deliveries": [delivery_row(one) for one in found],

@@ -3,7 +3,9 @@
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -74,6 +76,22 @@ def test_a_delivery_is_found_by_its_ids_its_receipt_and_its_device(
         assert found(theirs, name) == [], name
     assert found(browser, "WM-9") == []
     assert len(found(browser, "")) == 3
+
+
+def test_a_message_shows_its_deliveries_by_the_index_of_each_endpoint(
+    browser: Client, tenant: Tenant, stranger: NewTenant, endpoint: Endpoint
+) -> None:
+    wanted = deliveries(tenant)[-1]
+    change = "admin:subscriptions_message_change"
+    page = reverse(change, args=[wanted.message_id])
+    with CaptureQueriesContext(connection) as captured:
+        shown = browser.get(page).content.decode()
+    row = reverse("admin:subscriptions_delivery_change", args=[wanted.pk])
+    assert row in shown
+    # delivery_once begins with tenant and endpoint: without one it is read whole.
+    (asked,) = [one["sql"] for one in captured if '."message_id" IN' in one["sql"]]
+    assert f"\"endpoint_id\" IN ('{endpoint.pk.hex}'" in asked
+    assert visitor(stranger.tenant).get(page).status_code == 404
 
 
 def test_what_is_undelivered_says_what_to_do(
