@@ -213,7 +213,7 @@ def _chain(pem: bytes) -> list[x509.Certificate]:
         for one in found:
             one.public_key()
             one.subject.rfc4514_string()
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise _certificate_error("certificate cannot be read as PEM") from error
     if len(found) > CHAIN_LIMIT:
         raise _certificate_error(f"a chain has at most {CHAIN_LIMIT} certificates")

@@ -1,5 +1,6 @@
 """Custom headers, client certificates and OAuth 2 clients, before they are kept."""
 
+from base64 import b64decode, b64encode
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -142,6 +143,12 @@ def test_certificate_that_cannot_be_used_is_refused_with_the_reason() -> None:
     other = ec.generate_private_key(ec.SECP256R1())
     other_kind = ed448.Ed448PrivateKey.generate()
     short = ec.generate_private_key(ec.SECP192R1())
+    # A version 8, which there is not.
+    unknown = b64decode("".join(pem.splitlines()[1:-1])).replace(
+        bytes.fromhex("a003020102"), bytes.fromhex("a003020107")
+    )
+    begin, end = (f"-----{word} CERTIFICATE-----\n" for word in ("BEGIN", "END"))
+    odd = f"{begin}{b64encode(unknown).decode()}\n{end}"
     locked = EC_KEY.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -156,6 +163,7 @@ def test_certificate_that_cannot_be_used_is_refused_with_the_reason() -> None:
         ({"certificate": pem, "key": key_pem(short)}, NOW, "256 bits"),
         ({"certificate": pem, "key": pem}, NOW, "key cannot be read"),
         ({"certificate": key, "key": key}, NOW, "certificate cannot be read"),
+        ({"certificate": odd, "key": key}, NOW, "certificate cannot be read"),
         ({"certificate": pem * 11, "key": key}, NOW, "at most 10"),
         ({"certificate": "x" * 32_769, "key": key}, NOW, "32768"),
         ({"certificate": pem, "key": 7}, NOW, "key is missing"),
