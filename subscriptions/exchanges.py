@@ -5,17 +5,14 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
+from subscriptions.masking import MASK, forms_of, hidden
 from subscriptions.models import Attempt, Delivery, Endpoint
 from subscriptions.sealing import Sealer
 from tenants.identifiers import public_id
 from tenants.vault import SealBroken
 
-#: What stands for a value that is not shown.
-MASK = "•••"
 #: Characters of an answer's body and headers that a page shows.
 SHOWN_CHARACTERS = 4_096
-#: A shorter secret is found in any text, and hides nothing.
-_LEAST_HIDDEN = 4
 _ANSWER_SECRETS = re.compile(
     r"^(set-cookie|authorization|www-authenticate|proxy-[\w-]+|[\w-]*signature[\w-]*)"
     r"\s*:.*$",
@@ -35,6 +32,8 @@ class Exchange:
     response_line: str
     response_headers: str
     excerpt: str
+    #: The error in words; of one of a batch, the receiver's own.
+    detail: str = ""
 
 
 def exchange_of(delivery: Delivery, attempt: Attempt) -> Exchange:
@@ -51,6 +50,7 @@ def exchange_of(delivery: Delivery, attempt: Attempt) -> Exchange:
         excerpt=_shown(
             bytes(attempt.response_excerpt).decode("utf-8", "replace"), endpoint
         ),
+        detail=_shown(attempt.error_detail, endpoint),
     )
 
 
@@ -62,8 +62,7 @@ def _fields(head: str) -> str:
 
 def _shown(text: str, endpoint: Endpoint) -> str:
     """Return the beginning of an answer; a receiver may repeat what it was sent."""
-    for secret in _kept_secrets(endpoint):
-        text = text.replace(secret, MASK)
+    text = hidden(text, forms_of(_kept_secrets(endpoint)))
     return text.replace("\0", "")[:SHOWN_CHARACTERS]
 
 
@@ -71,13 +70,12 @@ def _kept_secrets(endpoint: Endpoint) -> list[str]:
     """Return the secrets that requests carry as they are; not what only signs them."""
     sealer = Sealer(endpoint.tenant_id, endpoint.pk)
     try:
-        values = [
+        return [
             *sealer.open_headers(bytes(endpoint.sealed_headers)).values(),
             sealer.open_oauth2_token(bytes(endpoint.sealed_oauth2_token)),
         ]
     except SealBroken:
         return []
-    return [value for value in values if len(value) >= _LEAST_HIDDEN]
 
 
 def _request_headers(

@@ -124,7 +124,7 @@ class Attempt(models.Model):
     http_version = models.TextField(blank=True, default="")
     #: The `webhook-id` of the batch that it was sent in; null: it was sent alone.
     batch_id = models.UUIDField(null=True)
-    #: The beginning of the response's headers, as they came.
+    #: The beginning of the response's headers, without the endpoint's secrets.
     response_headers = models.TextField(blank=True, default="")
     response_excerpt = models.BinaryField(default=b"")
 

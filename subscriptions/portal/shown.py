@@ -54,8 +54,8 @@ def delivery_shown(visit: Visit, delivery: Delivery) -> dict[str, Any]:
 
 
 def _unnamed(step: Step) -> Step:
-    """Leave out which of the tenant's people did it."""
-    if step.kind != "deed":
+    """Leave out which of the tenant's people did it, and what they say of it."""
+    if step.kind not in {"deed", "ended"}:
         return step
     return replace(step, title=step.title.partition(" by ")[0], detail="")
 

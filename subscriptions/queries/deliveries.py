@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from subscriptions.models import Attempt, Delivery, Endpoint, Message, MessageDevice
+from subscriptions.models import Delivery, Endpoint, Message, MessageDevice
 from subscriptions.queries.undelivered import Undelivered, undelivered
 from tenants.identifiers import IdentifierInvalid, parse_public_id
 from tenants.models import Tenant
@@ -13,7 +13,6 @@ from tenants.models import Tenant
 __all__ = [
     "SEARCH_LIMIT",
     "Undelivered",
-    "attempts_of",
     "deliveries_of",
     "deliveries_of_messages",
     "messages_of",
@@ -35,12 +34,6 @@ def messages_of(tenant: Tenant) -> QuerySet[Message]:
 def deliveries_of(tenant: Tenant) -> QuerySet[Delivery]:
     """Return the tenant's deliveries, with those to deleted endpoints."""
     return Delivery.objects.filter(tenant=tenant)
-
-
-def attempts_of(tenant: Tenant, delivery: Delivery) -> QuerySet[Attempt]:
-    """Return the delivery's attempts, oldest first."""
-    found = Attempt.objects.filter(tenant=tenant, delivery=delivery)
-    return found.order_by("number", "started_at")
 
 
 def deliveries_of_messages(

@@ -128,14 +128,17 @@ def _moment(value: Any) -> datetime | None:
 def _attempted(delivery: Delivery, attempt: Attempt) -> Step:
     words = outcome_words(attempt.status_code, attempt.error)
     answer = f"Delivered: {attempt.status_code}" if not attempt.error else words
+    exchange = exchange_of(delivery, attempt)
+    # Of a refusal the title says it all, but what is said of one of a batch.
+    is_told = attempt.error == "http_error" and attempt.batch_id is None
     return Step(
         "attempt",
         attempt.started_at,
         answer,
-        "" if attempt.error == "http_error" else attempt.error_detail,
+        "" if is_told else exchange.detail,
         "bad" if attempt.error else "good",
         attempt=attempt,
-        exchange=exchange_of(delivery, attempt),
+        exchange=exchange,
     )
 
 

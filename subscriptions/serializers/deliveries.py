@@ -6,7 +6,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from subscriptions.exchanges import exchange_of
+from subscriptions.exchanges import Exchange, exchange_of
 from subscriptions.models import Attempt, Delivery, DeliveryStatus, Lane, Message
 from subscriptions.services.deliveries import REASON_LIMIT
 from tenants.identifiers import public_id
@@ -61,6 +61,7 @@ class AttemptSerializer(serializers.ModelSerializer[Attempt]):
 
     status_code = serializers.IntegerField(allow_null=True)
     batch = serializers.SerializerMethodField()
+    error_detail = serializers.SerializerMethodField()
     response_excerpt = serializers.SerializerMethodField()
     request = serializers.SerializerMethodField()
     response = serializers.SerializerMethodField()
@@ -87,14 +88,22 @@ class AttemptSerializer(serializers.ModelSerializer[Attempt]):
         """Return the `webhook-id` of the batch it was sent in; null: it went alone."""
         return public_id("bat", attempt.batch_id) if attempt.batch_id else None
 
+    def _exchange(self, attempt: Attempt) -> Exchange:
+        found: Exchange = self.context["exchanges"][attempt.pk]
+        return found
+
+    def get_error_detail(self, attempt: Attempt) -> str:
+        """Return the error in words; empty: it succeeded."""
+        return self._exchange(attempt).detail
+
     def get_response_excerpt(self, attempt: Attempt) -> str:
         """Return the beginning of the answer, as text."""
-        return bytes(attempt.response_excerpt).decode("utf-8", "replace")
+        return self._exchange(attempt).excerpt
 
     @extend_schema_field(ShownRequestSerializer(allow_null=True))
     def get_request(self, attempt: Attempt) -> Any:
         """Return what was sent; null: nothing left the platform."""
-        exchange = exchange_of(self.context["delivery"], attempt)
+        exchange = self._exchange(attempt)
         if not exchange.request_headers:
             return None
         headers = [
@@ -105,7 +114,7 @@ class AttemptSerializer(serializers.ModelSerializer[Attempt]):
     @extend_schema_field(ShownResponseSerializer(allow_null=True))
     def get_response(self, attempt: Attempt) -> Any:
         """Return what was answered; null: nothing was."""
-        exchange = exchange_of(self.context["delivery"], attempt)
+        exchange = self._exchange(attempt)
         if not exchange.response_line:
             return None
         return {
@@ -163,7 +172,7 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
 
 
 class DeliveryWithAttemptsSerializer(DeliverySerializer):
-    """A delivery and all that was tried."""
+    """A delivery and the newest hundred attempts."""
 
     attempts = serializers.SerializerMethodField()
 
@@ -173,8 +182,9 @@ class DeliveryWithAttemptsSerializer(DeliverySerializer):
     @extend_schema_field(AttemptSerializer(many=True))
     def get_attempts(self, delivery: Delivery) -> Any:
         """Return the attempts that the view has read."""
-        context = {"delivery": delivery}
         found = self.context["attempts"]
+        exchanges = {one.pk: exchange_of(delivery, one) for one in found}
+        context = {"exchanges": exchanges}
         return AttemptSerializer(found, many=True, context=context).data
 
 

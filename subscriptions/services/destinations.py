@@ -14,6 +14,7 @@ from uuid import UUID
 
 from subscriptions.consent import origin
 from subscriptions.http import Request
+from subscriptions.masking import forms_of
 from subscriptions.sealing import Sealer
 from subscriptions.services.signing_keys import private_keys
 from tenants.database import Cursor
@@ -63,6 +64,12 @@ class Destination:
         """The headers that every request to it has."""
         bearer = (f"Authorization: Bearer {self.token}",) if self.token else ()
         return (f"WebHook-Request-Origin: {origin()}", *self.headers, *bearer)
+
+    @cached_property
+    def hidden_forms(self) -> tuple[str, ...]:
+        """What an answer that repeats the request is not to be kept with."""
+        values = [line.partition(": ")[2] for line in self.headers]
+        return forms_of([*values, self.token] if self.token else values)
 
 
 class _Row(NamedTuple):

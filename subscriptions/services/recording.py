@@ -18,6 +18,7 @@ from django.conf import settings
 from subscriptions.batches import Verdict
 from subscriptions.breaking import Seen
 from subscriptions.http import Outcome
+from subscriptions.masking import hidden, hidden_bytes
 from subscriptions.models import Lane
 from subscriptions.retries import pause_s, retry_after_s
 from subscriptions.services.arrays import blobs, numbers, texts, uuids, words
@@ -243,6 +244,10 @@ def _insert_attempts(cursor: Cursor, results: Sequence[Result]) -> None:
 
 def _attempt(result: Result, now: float) -> tuple[Any, ...]:
     claimed, outcome = result.claimed, result.outcome
+    # What was sent in confidence is hidden before anything is kept: by the time that
+    # somebody looks, the endpoint may have other secrets.
+    forms = claimed.destination.hidden_forms
+    most_bytes = settings.RESPONSE_EXCERPT_BYTES
     return (
         claimed.tenant_id,
         new_id(),
@@ -255,10 +260,10 @@ def _attempt(result: Result, now: float) -> tuple[Any, ...]:
         result.status_code,
         result.signed_at_s,
         result.error,
-        result.detail,
+        hidden(result.detail, forms),
         claimed.destination.url,
         outcome.address,
         outcome.http_version,
-        outcome.head[:HEAD_CHARACTERS],
-        outcome.body[: settings.RESPONSE_EXCERPT_BYTES],
+        hidden(outcome.head, forms)[:HEAD_CHARACTERS],
+        hidden_bytes(outcome.body[:most_bytes], forms)[:most_bytes],
     )

@@ -5,10 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.test import Client, override_settings
+from django.utils import timezone
 
 from subscriptions.models import Delivery, Endpoint, EndpointSecret, PortalLink
 from subscriptions.portal import access
 from subscriptions.sealing import Sealer
+from subscriptions.services.deliveries import discard_delivery
 from subscriptions.services.endpoints import EndpointUnknown, delete_endpoint
 from subscriptions.services.portal import portal_url, revoke_portal_link
 from subscriptions.tests.delivering import (
@@ -280,6 +282,24 @@ def test_a_delivery_shows_its_attempts_escaped_and_is_sent_again(
     with acting_for(tenant):
         assert Delivery.objects.get(tenant=tenant).status == "pending"
     assert trail(tenant)[-1] == ("delivery.retried", f"portal: {NOTE}")
+
+
+def test_why_the_tenant_discarded_it_is_not_told(tenant: Tenant, actor: Actor) -> None:
+    endpoint, _ = make_endpoint(tenant, "http://127.0.0.1:9/hook", status="paused")
+    publish_to(tenant)
+    (delivery,) = deliveries(tenant)
+    with acting_for(tenant):
+        discard_delivery(
+            tenant=tenant,
+            actor=actor,
+            delivery=delivery,
+            reason="they do not pay",
+            now=timezone.now(),
+        )
+    browser, home = followed(make_link(tenant, actor, endpoint)[1])
+    page = browser.get(f"{home}deliveries/{delivery.public_id}/").text
+    assert "<b>Cancelled</b>" in page
+    assert "they do not pay" not in page
 
 
 def test_a_button_that_cannot_be_carried_out_says_why(

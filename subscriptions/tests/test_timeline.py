@@ -7,12 +7,21 @@ from uuid import UUID
 import msgspec
 from django.utils import timezone
 
-from subscriptions.exchanges import MASK, exchange_of
+from subscriptions.batches import Verdict
+from subscriptions.exchanges import exchange_of
+from subscriptions.masking import MASK
 from subscriptions.models import Attempt, Delivery, Endpoint, Message
 from subscriptions.queries.timeline import Step, story, timeline
 from subscriptions.sealing import Sealer
 from subscriptions.services.deliveries import retry_delivery
-from subscriptions.tests.delivering import delivery_of, make_endpoint, publish_to
+from subscriptions.tests.delivering import (
+    claimed_of,
+    delivery_of,
+    make_endpoint,
+    outcome,
+    publish_to,
+    record_all,
+)
 from tenants.actors import Actor
 from tenants.database import acting_for
 from tenants.identifiers import new_id, public_id
@@ -116,6 +125,18 @@ def test_an_end_that_no_attempt_tells_is_told(tenant: Tenant) -> None:
     assert [step.kind for step in delivered] == ["published"]
 
 
+def test_what_is_said_of_one_of_a_batch_is_told(tenant: Tenant) -> None:
+    make_endpoint(tenant, "http://127.0.0.1:9/hook")
+    publish_to(tenant)
+    (claimed,) = claimed_of(tenant)
+    said = Verdict(422, "no such meter")
+    record_all([claimed], outcome(200), batch_id=UUID(int=7), item=said)
+    (step,) = [
+        step for step in steps_of(tenant, delivery_of(tenant)) if step.kind == "attempt"
+    ]
+    assert step.detail == "no such meter"
+
+
 def test_what_a_pending_message_waits_for_is_told(tenant: Tenant) -> None:
     later = timezone.now() + timedelta(minutes=1)
     for fields, words in (
@@ -196,10 +217,12 @@ def test_a_receiver_that_repeats_a_secret_shows_it_to_nobody() -> None:
     attempt = an_attempt(
         response_headers="x-echo: open sesame",
         response_excerpt=b'{"headers": ["open sesame", "Bearer tok-123456"]}',
+        error_detail="sesame does not open",
     )
     seen = exchange_of(a_delivery(endpoint=endpoint), attempt)
     assert seen.response_headers == f"x-echo: {MASK}"
     assert seen.excerpt == f'{{"headers": ["{MASK}", "Bearer {MASK}"]}}'
+    assert seen.detail == f"{MASK} does not {MASK}"
 
 
 def test_a_request_that_never_left_shows_no_headers() -> None:

@@ -12,7 +12,8 @@ from rest_framework.response import Response
 
 from subscriptions.filters import DeliveryFilter, MessageFilter
 from subscriptions.models import Delivery, Message
-from subscriptions.queries.deliveries import attempts_of, deliveries_of, messages_of
+from subscriptions.queries.deliveries import deliveries_of, messages_of
+from subscriptions.queries.timeline import attempts_shown
 from subscriptions.queries.undelivered import undelivered
 from subscriptions.serializers.deliveries import (
     DeliverySerializer,
@@ -53,9 +54,13 @@ class DeliveryViewSet(TenantRows[Delivery]):
 
     @extend_schema(responses=DeliveryWithAttemptsSerializer)
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Show a delivery, and every attempt with its request and its response."""
+        """
+        Show a delivery, and its attempts with their requests and their responses.
+
+        The newest 100 attempts, oldest first; `attempt_count` counts them all.
+        """
         delivery = self.get_object()
-        found = attempts_of(self.actor.tenant, delivery)
+        found = attempts_shown(self.actor.tenant, delivery)
         shape = DeliveryWithAttemptsSerializer(delivery, context={"attempts": found})
         return Response(shape.data)
 
