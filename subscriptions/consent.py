@@ -63,6 +63,8 @@ class Answer:
     rate_per_min: int | None
     detail: str
     steps: tuple[Step, ...] = ()
+    #: It could not say how much: what it granted before holds on.
+    is_rate_kept: bool = False
 
     @property
     def has_consented(self) -> bool:
@@ -125,21 +127,27 @@ def _answer_to_options(outcome: Outcome, origin: str) -> Answer | None:
         return None
     step = _step("options", outcome)
     rate = _rate(outcome.headers)
+    if rate == 0:
+        detail = "No consent: OPTIONS granted 0 requests a minute."
+        return Answer(Verdict.REFUSED, None, detail, (step,))
     return Answer(Verdict.GRANTED, rate, "Consented by OPTIONS.", (step,))
 
 
 def _rate(headers: Mapping[str, str]) -> int | None:
     """Return the granted requests per minute; None: as many as there are."""
     text = headers.get("webhook-allowed-rate", "")
-    is_number = text.isascii() and text.isdigit() and len(text) <= _RATE_DIGITS
-    return int(text) or None if is_number else None
+    if not text.isascii() or not text.isdigit():
+        return None
+    digits = text.lstrip("0")
+    return int(digits or "0") if len(digits) <= _RATE_DIGITS else None
 
 
 def _answer_to_get(options: Outcome, got: Outcome, challenge: str) -> Answer:
     steps = (_step("options", options), _step("challenge", got))
     if got.is_success and got.body.strip() == challenge.encode():
         detail = "Consented by echoing the challenge."
-        return Answer(Verdict.GRANTED, None, detail, steps)
+        is_rate_kept = not _is_no(options)
+        return Answer(Verdict.GRANTED, None, detail, steps, is_rate_kept)
     if _is_gone(got):
         return _gone("GET", steps)
     said, then = _words(options), _words(got)

@@ -65,6 +65,8 @@ class Decision:
     lease: Lease
     detail: str
     rate_per_min: int | None = None
+    #: Not that rate, but the one granted before.
+    is_rate_kept: bool = False
     #: The proposed URL takes the place of the one in force.
     is_moved: bool = False
     #: The schedule of questions begins anew.
@@ -103,6 +105,7 @@ def _granted(answer: Answer, *, is_moved: bool = False) -> Decision:
         Lease.NEW,
         answer.detail,
         rate_per_min=answer.rate_per_min,
+        is_rate_kept=answer.is_rate_kept and not is_moved,
         is_moved=is_moved,
         is_anew=True,
         step="granted",
@@ -156,6 +159,7 @@ def _with_move(standing: Standing, current: Decision, moved: Answer) -> Decision
         current.lease,
         f"The new URL: {moved.detail}",
         rate_per_min=current.rate_per_min,
+        is_rate_kept=current.is_rate_kept,
         pause_s=min(pauses, default=None),
         step=current.step or ("refused" if is_refused else ""),
         is_renewal_asked=current.is_renewal_asked,

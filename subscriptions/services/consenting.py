@@ -156,8 +156,9 @@ def _write(cursor: Cursor, claim: _Claim, decision: Decision) -> Any:
                 WHEN 'kept' THEN e.consented_at END,
             consent_expires_at = CASE %(lease)s::text WHEN 'new' THEN now() + l.whole
                 WHEN 'kept' THEN e.consent_expires_at END,
-            allowed_rate_per_min = CASE %(lease)s::text WHEN 'new' THEN %(rate)s::int
-                WHEN 'kept' THEN e.allowed_rate_per_min END,
+            allowed_rate_per_min = CASE
+                WHEN %(lease)s::text = 'kept' OR %(rate_kept)s
+                THEN e.allowed_rate_per_min ELSE %(rate)s::int END,
             consent_step = CASE WHEN %(anew)s THEN 0 ELSE e.consent_step END,
             consent_due_at = least(now() + %(pause_s)s::float8 * interval '1 s',
                 CASE %(lease)s::text WHEN 'new' THEN now() + l.before_renewal
@@ -183,6 +184,7 @@ def _write(cursor: Cursor, claim: _Claim, decision: Decision) -> Any:
             "detail": decision.detail[:_DETAIL_CHARACTERS],
             "lease": decision.lease.value,
             "rate": decision.rate_per_min,
+            "rate_kept": decision.is_rate_kept,
             "anew": decision.is_anew,
             "pause_s": decision.pause_s,
             "renewing": decision.is_renewal_asked,

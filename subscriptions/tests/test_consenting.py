@@ -86,7 +86,7 @@ def test_granted_rate_becomes_the_endpoints(tenant: Tenant, actor: Actor) -> Non
     assert reread(endpoint).allowed_rate_per_min == 120
 
 
-@pytest.mark.parametrize("rate", ["*", "many", "-1", "0", "9" * 20, "¹"])
+@pytest.mark.parametrize("rate", ["*", "many", "-1", "9" * 20, "¹"])
 def test_rate_that_is_no_number_is_no_limit(
     tenant: Tenant, actor: Actor, rate: str
 ) -> None:
@@ -96,6 +96,19 @@ def test_rate_that_is_no_number_is_no_limit(
         ask_consent()
     assert reread(endpoint).status == "active"
     assert endpoint.allowed_rate_per_min is None
+
+
+@pytest.mark.parametrize("rate", ["0", "0" * 20])
+def test_grant_of_no_request_at_all_is_a_refusal(
+    tenant: Tenant, actor: Actor, rate: str
+) -> None:
+    behave = options_only(WebHook_Allowed_Origin="*", WebHook_Allowed_Rate=rate)
+    with receiving(behave) as receiver:
+        endpoint = register(tenant, actor, receiver.url)
+        ask_consent()
+    assert reread(endpoint).status == "pending"
+    assert "granted 0 requests a minute" in endpoint.status_detail
+    assert [one.method for one in receiver.requests] == ["OPTIONS"]
 
 
 def test_echoed_challenge_is_consent(tenant: Tenant, actor: Actor) -> None:

@@ -63,6 +63,14 @@ def test_yes_begins_a_lease(standing: Standing) -> None:
     assert decision.is_active
 
 
+def test_rate_that_could_not_be_asked_for_is_kept_for_the_same_url_alone() -> None:
+    yes = Answer(Verdict.GRANTED, None, "Echoed.", is_rate_kept=True)
+    assert decide(RENEWING, {Question.CONSENT: yes}).is_rate_kept
+    assert not decide(MOVING, {Question.MOVE: yes}).is_rate_kept
+    both = {Question.CONSENT: yes, Question.MOVE: said(Verdict.UNANSWERED)}
+    assert decide(MOVING_LATE, both).is_rate_kept
+
+
 @pytest.mark.parametrize("verdict", [Verdict.REFUSED, Verdict.GONE])
 @pytest.mark.parametrize("standing", [ACTIVE, RENEWING, OVER])
 def test_no_at_a_renewal_withdraws(standing: Standing, verdict: Verdict) -> None:
