@@ -1,11 +1,13 @@
 """What requests to an endpoint carry to be let in: judged, sealed, never shown."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from subscriptions.addresses import UrlInvalid, parse
 from subscriptions.credentials import (
     CredentialsInvalid,
     checked_certificate,
@@ -104,6 +106,55 @@ def check_together(endpoint: Endpoint) -> None:
         raise CredentialsInvalid(
             "headers: Authorization may not be set: OAuth 2 sets it."
         )
+
+
+def check_origin(endpoint: Endpoint, url: str, changes: Mapping[str, Any]) -> None:
+    """
+    Refuse another origin that would be sent what was sealed for this one.
+
+    The first question to a URL carries it, long before anybody there has consented.
+    Raises: CredentialsInvalid.
+    """
+    if _origin(url) in {_origin(endpoint.url), _origin(endpoint.proposed_url)}:
+        return
+    kept = [
+        name
+        for name, is_set in _sealed(endpoint).items()
+        if is_set and not _is_given(changes, name)
+    ]
+    if kept:
+        raise CredentialsInvalid(
+            f"url: another scheme, host or port is sent nothing that was sealed for "
+            f"this one. With it, give {', '.join(kept)} again (oauth2 with its secret) "
+            "or null. In the console: remove it under Credentials, change the URL, "
+            "then give it again."
+        )
+
+
+def _origin(url: str) -> tuple[str, str, int] | None:
+    """Return scheme, host and port; None: none that can be told."""
+    with suppress(UrlInvalid):
+        target = parse(url)
+        return target.scheme, target.host, target.port
+    return None
+
+
+def _sealed(endpoint: Endpoint) -> dict[str, bool]:
+    return {
+        "headers": bool(endpoint.sealed_headers),
+        "client_certificate": bool(endpoint.sealed_certificate),
+        "oauth2": bool(endpoint.oauth2_token_url),
+    }
+
+
+def _is_given(changes: Mapping[str, Any], name: str) -> bool:
+    """Tell whether a change leaves nothing of what was sealed under the name."""
+    if name not in changes:
+        return False
+    wanted = changes[name]
+    # Without its secret, the one that is kept would get the new URL its tokens.
+    is_whole = not isinstance(wanted, Mapping) or bool(wanted.get("client_secret"))
+    return name != "oauth2" or is_whole
 
 
 CREDENTIALS: dict[str, Callable[[Tenant, Endpoint, Any], Columns]] = {

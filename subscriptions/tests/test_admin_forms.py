@@ -187,6 +187,18 @@ def test_credentials_are_removed_when_that_is_ticked_alone(
     assert fresh(endpoint).header_names == []
 
 
+def test_another_host_with_credentials_kept_is_refused_with_what_to_do(
+    browser: Client, endpoint: Endpoint
+) -> None:
+    sent(browser, "credentials", endpoint, headers="X-Api-Key: open sesame")
+    wanted = {**as_shown(browser, endpoint), "url": "http://127.0.0.1:10/hook"}
+    assert "remove it under Credentials" in sent(browser, "edit", endpoint, **wanted)
+    assert fresh(endpoint).url == URL
+    sent(browser, "credentials", endpoint, remove_headers="on")
+    sent(browser, "edit", endpoint, **wanted)
+    assert fresh(endpoint).url == "http://127.0.0.1:10/hook"
+
+
 def test_a_new_secret_is_shown_once_and_the_old_one_ends_as_asked(
     browser: Client, tenant: Tenant, endpoint: Endpoint
 ) -> None:

@@ -206,6 +206,57 @@ def test_token_secret_is_kept_for_the_same_client_and_never_sent_elsewhere(
     assert code(refused) == (400, "credentials_invalid")
 
 
+_CREDENTIALS: dict[str, Any] = {"headers": {"X-Api-Key": SECRET}, "oauth2": TOKENS}
+
+
+@pytest.mark.parametrize(
+    ("url", "given"),
+    [
+        ("https://elsewhere.example/hook", {}),
+        ("https://subscriber.example:8443/hook", {}),
+        ("https://elsewhere.example/", {"headers": None}),
+        ("https://elsewhere.example/", {"oauth2": None}),
+        (
+            "https://elsewhere.example/",
+            {"headers": None, "oauth2": {**TOKENS, "client_secret": ""}},
+        ),
+    ],
+)
+def test_what_is_sealed_is_not_taken_out_by_another_url(
+    tenant: Tenant, owner: Caller, url: str, given: dict[str, Any]
+) -> None:
+    made = register(owner)
+    changed(owner, made, **_CREDENTIALS)
+    refused = owner.ask("PATCH", f"/endpoints/{made['id']}/", {"url": url, **given})
+    assert code(refused) == (400, "credentials_invalid")
+    assert "or null" in refused.json()["detail"]
+    row = stored(tenant, made)
+    assert (row.url, row.header_names) == (URL, ["X-Api-Key"])
+    assert changed(owner, made, url=f"{URL}/2")["url"] == f"{URL}/2"
+
+
+@pytest.mark.parametrize("given", [_CREDENTIALS, dict.fromkeys(_CREDENTIALS)])
+def test_url_moves_elsewhere_with_credentials_given_again_or_null(
+    owner: Caller, given: dict[str, Any]
+) -> None:
+    made = register(owner)
+    changed(owner, made, **_CREDENTIALS)
+    moved = changed(owner, made, url="https://elsewhere.example/", **given)
+    assert moved["url"] == "https://elsewhere.example/"
+
+
+def test_client_certificate_does_not_follow_a_url_elsewhere_either(
+    owner: Caller,
+) -> None:
+    made = register(owner)
+    pair = {"client_certificate": certificate()}
+    changed(owner, made, **pair)
+    elsewhere = {"url": "https://elsewhere.example/"}
+    refused = owner.ask("PATCH", f"/endpoints/{made['id']}/", elsewhere)
+    assert code(refused) == (400, "credentials_invalid")
+    changed(owner, made, **elsewhere, **pair)
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

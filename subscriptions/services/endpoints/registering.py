@@ -8,6 +8,7 @@ from django.db import transaction
 
 from subscriptions.addresses import UrlInvalid, check_url, foresee
 from subscriptions.models import Endpoint, EndpointStatus
+from subscriptions.services.endpoint_credentials import check_origin
 from subscriptions.services.endpoint_settings import EndpointSettings, apply
 from subscriptions.services.endpoints.rows import (
     HEALTH,
@@ -118,14 +119,19 @@ def update_endpoint(
     Change what is named: what is absent stays, null is the default again.
 
     Another URL must consent: an active endpoint's old one stays in force until then. A
-    paused or disabled endpoint stays so, and is asked when it is resumed.
-    Raises: UrlInvalid, EndpointUnknown, and what `endpoint_settings.apply` raises.
+    paused or disabled endpoint stays so, and is asked when it is resumed. What is
+    sealed goes to another origin only if it is given again in the same change.
+    Raises: UrlInvalid, EndpointUnknown, CredentialsInvalid, and what
+    `endpoint_settings.apply` raises.
     """
     _foresee(changes)
     current = locked(tenant, endpoint)
     wanted = dict(changes)
     if "url" in wanted:
-        _change_url(current, wanted.pop("url"))
+        url = wanted.pop("url")
+        _check_url(url)
+        check_origin(current, url, wanted)
+        _change_url(current, url)
     columns = apply(tenant=tenant, endpoint=current, changes=wanted)
     save(current, *columns, *HEALTH)
     record_audit(
@@ -137,18 +143,19 @@ def update_endpoint(
     return current
 
 
-def _change_url(endpoint: Endpoint, url: Any) -> None:
-    _check_url(url)
-    if url in {endpoint.url, endpoint.proposed_url}:
-        if url == endpoint.url and endpoint.proposed_url:
+def _change_url(endpoint: Endpoint, url: str) -> None:
+    if url == endpoint.url:
+        if endpoint.proposed_url:
             endpoint.proposed_url = ""
             ask_at_renewal(endpoint)
         return
     if endpoint.status == EndpointStatus.ACTIVE:
-        endpoint.proposed_url = url
-        ask_soon(endpoint)
+        if url != endpoint.proposed_url:
+            endpoint.proposed_url = url
+            ask_soon(endpoint)
         return
     endpoint.url = url
+    endpoint.proposed_url = ""
     forget_consent(endpoint)
     forget_failures(endpoint)
     if endpoint.status == EndpointStatus.PENDING:
