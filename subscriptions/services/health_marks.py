@@ -95,9 +95,12 @@ def _write(cursor: Cursor, now: Health) -> None:
 
 
 def _withdraw_consent(cursor: Cursor, health: Health) -> None:
+    # Whoever resumes it asks the URL that was to follow, if there is one.
     cursor.execute(
         """UPDATE subscriptions_endpoint SET consented_at = NULL,
-            consent_expires_at = NULL, consent_due_at = NULL, consent_step = 0
+            consent_expires_at = NULL, consent_due_at = NULL, consent_step = 0,
+            allowed_rate_per_min = NULL, proposed_url = '',
+            url = coalesce(nullif(proposed_url, ''), url)
         WHERE id = %s""",
         [health.endpoint_id],
     )

@@ -204,6 +204,25 @@ def test_gone_withdraws_the_consent_and_mails_the_admins(tenant: Tenant) -> None
     assert deliveries(tenant)[0].status == "pending"
 
 
+def test_gone_leaves_the_proposed_url_to_be_asked(tenant: Tenant) -> None:
+    endpoint, _ = make_endpoint(
+        tenant,
+        URL,
+        proposed_url=f"{URL}/new",
+        allowed_rate_per_min=90,
+        rate_used_until=soon(minutes=-1),
+    )
+    publish_to(tenant)
+    record_all(claimed_of(tenant), outcome(410))
+    gone = set_endpoint(endpoint)
+    assert (gone.status, gone.url, gone.proposed_url) == ("disabled", f"{URL}/new", "")
+    assert gone.allowed_rate_per_min is None
+    with acting_for(tenant):
+        (step,) = ConsentStep.objects.filter(endpoint=endpoint)
+    assert step.url == URL
+    assert mails(tenant) == [f"{URL} was disabled"]
+
+
 @pytest.mark.parametrize(("status", "fails"), [(204, False), (500, True)])
 def test_patience_ends_only_without_a_success(
     tenant: Tenant, status: int, *, fails: bool

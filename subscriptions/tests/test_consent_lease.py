@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.db import connection
@@ -17,7 +18,13 @@ from subscriptions.services.endpoints import (
     update_endpoint,
     withdraw_consent,
 )
-from subscriptions.tests.receivers import Receiver, Reply, consenting, receiving
+from subscriptions.tests.receivers import (
+    Received,
+    Receiver,
+    Reply,
+    consenting,
+    receiving,
+)
 from tenants.actors import Actor
 from tenants.database import acting_for
 from tenants.models import AuditEntry, Mail, Tenant
@@ -196,6 +203,26 @@ def test_granted_rate_and_asked_rate_meet(tenant: Tenant, actor: Actor) -> None:
     assert reread(endpoint).allowed_rate_per_min == 90
 
 
+@pytest.mark.parametrize(("options", "rate"), [(503, 90), (404, None)])
+def test_renewal_by_challenge_ends_a_rate_only_if_options_was_answered(
+    tenant: Tenant, actor: Actor, options: int, rate: int | None
+) -> None:
+    def echo(received: Received) -> Reply:
+        if received.method == "OPTIONS":
+            return Reply(options)
+        (challenge,) = parse_qs(urlsplit(received.path).query)["hub.challenge"]
+        return Reply(200, challenge.encode())
+
+    headers = {**YES, "WebHook-Allowed-Rate": "90"}
+    with receiving(lambda _: Reply(200, headers=headers)) as receiver:
+        endpoint = consented(tenant, actor, receiver.url)
+        receiver.behave = echo
+        move_lease(endpoint, ends_in=timedelta(days=5))
+        ask_consent()
+    assert steps(endpoint)[-3:] == ["options", "challenge", "granted"]
+    assert reread(endpoint).allowed_rate_per_min == rate
+
+
 def test_handshakes_carry_the_endpoints_credentials(
     tenant: Tenant, actor: Actor
 ) -> None:
@@ -273,6 +300,45 @@ def test_endpoint_whose_lease_ended_while_it_was_paused_is_asked_first(
         assert steps(endpoint)[-1] == "lapsed"
         ask_consent()
     assert reread(endpoint).status == "active"
+
+
+def test_proposed_url_is_asked_when_the_old_ones_lease_ended_while_it_was_stopped(
+    tenant: Tenant, actor: Actor
+) -> None:
+    subject: dict[str, Any] = {"tenant": tenant, "actor": actor}
+    with receiving() as old, receiving() as new:
+        endpoint = consented(tenant, actor, old.url)
+        change_url(tenant, actor, endpoint, new.url)
+        with acting_for(tenant):
+            Endpoint.objects.filter(pk=endpoint.pk).update(status="disabled")
+        move_lease(endpoint, ends_in=timedelta(seconds=-1))
+        asked = len(old.requests)
+        with acting_for(tenant):
+            resume_endpoint(**subject, endpoint=endpoint)
+        ask_consent()
+    assert reread(endpoint).status == "active"
+    assert (endpoint.url, endpoint.proposed_url) == (new.url, "")
+    assert (len(old.requests), len(new.requests)) == (asked, 1)
+
+
+@pytest.mark.parametrize("path", ["", "/third"])
+def test_url_given_to_a_stopped_endpoint_replaces_the_proposed_one(
+    tenant: Tenant, actor: Actor, path: str
+) -> None:
+    subject: dict[str, Any] = {"tenant": tenant, "actor": actor}
+    with receiving() as old, receiving() as new:
+        endpoint = consented(tenant, actor, old.url)
+        change_url(tenant, actor, endpoint, new.url)
+        with acting_for(tenant):
+            pause_endpoint(**subject, endpoint=endpoint)
+        change_url(tenant, actor, endpoint, f"{new.url}{path}")
+        assert (reread(endpoint).url, endpoint.proposed_url) == (new.url + path, "")
+        assert (endpoint.status, endpoint.consented_at) == ("paused", None)
+        with acting_for(tenant):
+            resume_endpoint(**subject, endpoint=endpoint)
+        ask_consent()
+    assert reread(endpoint).status == "active"
+    assert [one.path for one in new.requests] == [f"/hook{path}"]
 
 
 def test_resumed_endpoint_works_its_queue_off_at_a_bounded_rate(

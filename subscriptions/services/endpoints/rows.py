@@ -94,6 +94,12 @@ def forget_consent(endpoint: Endpoint) -> None:
         endpoint.status_detail = ""
 
 
+def follow_proposed_url(endpoint: Endpoint) -> None:
+    """Let the URL that was to follow take the place of one that is asked no more."""
+    endpoint.url = endpoint.proposed_url or endpoint.url
+    endpoint.proposed_url = ""
+
+
 def forget_failures(endpoint: Endpoint) -> None:
     """Give it a clean record of health."""
     healthy = Endpoint()

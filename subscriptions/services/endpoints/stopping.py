@@ -7,6 +7,7 @@ from subscriptions.models import Endpoint, EndpointStatus
 from subscriptions.services.endpoints.rows import (
     EndpointStopped,
     ask_soon,
+    follow_proposed_url,
     forget_consent,
     forget_failures,
     is_running,
@@ -86,7 +87,8 @@ def resume_endpoint(*, tenant: Tenant, actor: Actor, endpoint: Endpoint) -> Endp
     """
     Let messages flow again; what waited is worked off at a bounded rate.
 
-    One whose consent is missing, or ran out meanwhile, is asked first.
+    One whose consent is missing, or ran out meanwhile, is asked first: at its proposed
+    URL, if it has one.
     Raises: EndpointUnknown.
     """
     current = locked(tenant, endpoint)
@@ -94,6 +96,7 @@ def resume_endpoint(*, tenant: Tenant, actor: Actor, endpoint: Endpoint) -> Endp
     forget_failures(current)
     if _is_lapsed(current):
         note_step(current, "lapsed", "The lease ended while the endpoint was stopped.")
+        follow_proposed_url(current)
         forget_consent(current)
     if current.consented_at is None:
         current.status = EndpointStatus.PENDING
