@@ -95,9 +95,7 @@ def tiles(endpoint: Endpoint, seen: Health, now: datetime) -> list[dict[str, Any
         {
             "label": "Waiting",
             "value": bounded(seen.waiting),
-            "note": f"the oldest for {passed(seen.oldest_waiting, now)}"
-            if seen.oldest_waiting
-            else "nothing",
+            "note": _oldest_waiting(seen, now),
         },
         {
             "label": "Given up",
@@ -146,6 +144,13 @@ def percent(rate: float | None) -> str:
 
 def _milliseconds(value: int | None) -> str:
     return "–" if value is None else f"{value:,} ms"  # noqa: RUF001 (an empty cell)
+
+
+def _oldest_waiting(seen: Health, now: datetime) -> str:
+    if seen.oldest_waiting is None:
+        return "nothing"
+    at_least = "at least " if seen.may_wait_longer else ""
+    return f"the oldest for {at_least}{passed(seen.oldest_waiting, now)}"
 
 
 def bounded(count: int) -> str:

@@ -37,7 +37,7 @@ class Health:
     since: datetime | None
     #: Deliveries that are pending, and that were given up: counted up to a bound.
     waiting: int
-    #: When the oldest of those that wait was made.
+    #: When the oldest of those that wait was made; beyond the bound one may be older.
     oldest_waiting: datetime | None
     dead: int
     last_error_words: str
@@ -48,6 +48,11 @@ class Health:
     def success_rate(self) -> float | None:
         """The share of these attempts that succeeded; None: there are none."""
         return self.succeeded / self.attempts if self.attempts else None
+
+    @property
+    def may_wait_longer(self) -> bool:
+        """Whether more wait than are counted, so that one of them may be older."""
+        return self.waiting >= COUNT_LIMIT
 
 
 @dataclass(frozen=True)
@@ -60,10 +65,13 @@ class Slice:
 
 
 # The attempts by index attempt_of_endpoint, the queue by delivery_due, the dead by
-# delivery_dead; each bounded, so that a page costs the same after a bad month.
+# delivery_dead; each bounded, so that a page costs the same after a bad month. Of a
+# queue beyond the bound any part is counted: the oldest is then looked for among what
+# falls due first in each lane too, which it is unless it was tried before.
 _HEALTH = """
-SELECT e.id, a.attempts, a.succeeded, a.p50_ms, a.p95_ms, a.since, w.waiting, w.oldest,
-    d.dead, f.error, f.status_code, f.started_at, a.last_success_at
+SELECT e.id, a.attempts, a.succeeded, a.p50_ms, a.p95_ms, a.since, w.waiting,
+    least(w.oldest, h.oldest), d.dead, f.error, f.status_code, f.started_at,
+    a.last_success_at
 FROM unnest(%(endpoints)s::uuid[]) AS e (id)
 CROSS JOIN LATERAL (
     SELECT count(*) AS attempts, count(*) FILTER (WHERE error = '') AS succeeded,
@@ -84,6 +92,15 @@ CROSS JOIN LATERAL (
         WHERE tenant_id = %(tenant)s AND endpoint_id = e.id AND status = 'pending'
         LIMIT %(limit)s) AS some_waiting
 ) AS w
+CROSS JOIN LATERAL (
+    SELECT min(first_due.created_at) AS oldest
+    FROM generate_series(0, 2) AS l (lane)
+    CROSS JOIN LATERAL (
+        SELECT created_at FROM subscriptions_delivery d
+        WHERE d.tenant_id = %(tenant)s AND d.endpoint_id = e.id AND d.status = 'pending'
+            AND d.lane = l.lane::smallint
+        ORDER BY next_attempt_at LIMIT 1) AS first_due
+) AS h
 CROSS JOIN LATERAL (
     SELECT count(*) AS dead
     FROM (SELECT FROM subscriptions_delivery

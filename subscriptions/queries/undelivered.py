@@ -39,9 +39,15 @@ class Held:
 
     endpoint: Endpoint
     count: int
+    #: Where more wait than are counted, another one may be older.
     oldest_at: datetime | None
     #: Why they wait and what to do about it, the worst first.
     why: list[Hindrance]
+
+    @property
+    def may_wait_longer(self) -> bool:
+        """Whether more wait than are counted, so that one of them may be older."""
+        return self.count >= COUNT_LIMIT
 
     @property
     def needs_action(self) -> bool:
@@ -66,10 +72,13 @@ class Undelivered:
         return bool(self.dead) or any(one.needs_action for one in self.held)
 
 
-# For each endpoint of a tenant two short ranges of index delivery_dead and one of
-# delivery_due: what was delivered is not touched, however much that is.
+# For each endpoint of a tenant two short ranges of index delivery_dead and some of
+# delivery_due: what was delivered is not touched, however much that is. Of a queue
+# beyond the bound any part is counted: the oldest is then looked for among what falls
+# due first in each lane too, which it is unless it was tried before.
 _COUNTS = """
-SELECT e.id, dead.count, dead.oldest, common.reason, waiting.count, waiting.oldest
+SELECT e.id, dead.count, dead.oldest, common.reason, waiting.count,
+    least(waiting.oldest, h.oldest)
 FROM subscriptions_endpoint e
 CROSS JOIN LATERAL (
     SELECT count(*) AS count, min(finished_at) AS oldest
@@ -87,6 +96,15 @@ CROSS JOIN LATERAL (
     FROM (SELECT created_at FROM subscriptions_delivery
         WHERE tenant_id = e.tenant_id AND endpoint_id = e.id AND status = 'pending'
         LIMIT %(limit)s) AS some_waiting) AS waiting
+CROSS JOIN LATERAL (
+    SELECT min(first_due.created_at) AS oldest
+    FROM generate_series(0, 2) AS l (lane)
+    CROSS JOIN LATERAL (
+        SELECT created_at FROM subscriptions_delivery d
+        WHERE d.tenant_id = e.tenant_id AND d.endpoint_id = e.id
+            AND d.status = 'pending' AND d.lane = l.lane::smallint
+        ORDER BY next_attempt_at LIMIT 1) AS first_due
+) AS h
 WHERE e.tenant_id = %(tenant)s AND e.deleted_at IS NULL
     AND (dead.count > 0 OR waiting.count > 0 OR e.status = 'disabled')
 """

@@ -294,8 +294,13 @@ class HealthSerializer(serializers.Serializer[Any]):
     success_rate = serializers.FloatField(allow_null=True)
     p50_ms = serializers.IntegerField(allow_null=True)
     p95_ms = serializers.IntegerField(allow_null=True)
-    waiting = serializers.IntegerField()
-    oldest_waiting = serializers.DateTimeField(allow_null=True)
+    waiting = serializers.IntegerField(
+        help_text="10,000 at most; then there may be more"
+    )
+    oldest_waiting = serializers.DateTimeField(
+        allow_null=True,
+        help_text="Where more wait than are counted, another one may be older",
+    )
     dead = serializers.IntegerField()
     last_error_words = serializers.CharField()
     last_error_at = serializers.DateTimeField(allow_null=True)

@@ -30,7 +30,10 @@ class HeldSerializer(serializers.Serializer[Any]):
     url = serializers.CharField(source="endpoint.url")
     status = serializers.CharField(source="endpoint.status")
     count = serializers.IntegerField(help_text="1,000 at most; then there may be more")
-    oldest_at = serializers.DateTimeField(allow_null=True)
+    oldest_at = serializers.DateTimeField(
+        allow_null=True,
+        help_text="Where more wait than are counted, another one may be older",
+    )
     needs_action = serializers.BooleanField()
     why = HindranceSerializer(many=True)
 

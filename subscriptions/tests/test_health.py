@@ -6,10 +6,18 @@ from typing import Any
 
 import pytest
 
-from subscriptions.models import Breaker, Endpoint, EndpointStatus, MaintenanceWindow
+from subscriptions.models import (
+    Breaker,
+    Delivery,
+    Endpoint,
+    EndpointStatus,
+    MaintenanceWindow,
+)
+from subscriptions.queries import health as module
 from subscriptions.queries.health import health, healths, recent_attempts, slices
 from subscriptions.standing import hindrances
 from subscriptions.tests.delivering import make_endpoint, publish_to
+from subscriptions.tests.history import write_history
 from tenants.database import acting_for, pipeline
 from tenants.identifiers import new_id
 from tenants.models import Tenant
@@ -63,6 +71,22 @@ def test_health_is_of_the_latest_attempts_and_of_what_waits(tenant: Tenant) -> N
     assert seen.last_error_at == NOW - timedelta(minutes=1)
     assert seen.last_success_at == NOW
     assert seen.since == NOW - timedelta(minutes=3)
+
+
+@pytest.mark.parametrize("limit", [2, 5])
+def test_the_oldest_that_waits_is_found_however_much_is_counted(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr(module, "COUNT_LIMIT", limit)
+    endpoint, _ = make_endpoint(tenant, URL, status="paused")
+    write_history(endpoint, NOW, count=3, status="pending")
+    old = NOW - timedelta(days=1)
+    write_history(endpoint, old, status="pending")
+    with acting_for(tenant):
+        Delivery.objects.filter(tenant=tenant, created_at=old).update(lane=2)
+        seen = health(tenant, endpoint)
+    assert (seen.waiting, seen.oldest_waiting) == (min(limit, 4), old)
+    assert seen.may_wait_longer is (limit == 2)
 
 
 def test_an_endpoint_that_was_never_tried_has_no_rate(tenant: Tenant) -> None:

@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from subscriptions.models import Endpoint, MaintenanceWindow
+from subscriptions.models import Delivery, Endpoint, MaintenanceWindow
 from subscriptions.queries import undelivered as module
 from subscriptions.queries.deliveries import Undelivered, search, undelivered
 from subscriptions.tests.delivering import make_endpoint
@@ -107,6 +107,20 @@ def test_what_waits_behind_a_stop_is_told_with_what_to_do(
     assert held.needs_action is ask(tenant).needs_action is needs_action
 
 
+def test_the_oldest_is_found_beyond_the_bound_of_counting(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "COUNT_LIMIT", 2)
+    endpoint = make(tenant, status="paused")
+    write_history(endpoint, NOW, count=3, status="pending")
+    write_history(endpoint, YESTERDAY, status="pending")
+    with acting_for(tenant):
+        old = Delivery.objects.filter(tenant=tenant, created_at=YESTERDAY)
+        assert old.update(lane=2) == 1
+    (held,) = ask(tenant).held
+    assert (held.count, held.oldest_at, held.may_wait_longer) == (2, YESTERDAY, True)
+
+
 def test_a_window_holds_messages_and_asks_for_nothing(tenant: Tenant) -> None:
     endpoint = make(tenant)
     write_history(endpoint, YESTERDAY, status="pending")
@@ -159,7 +173,8 @@ def test_the_answer_reads_the_indexes_of_what_is_undelivered_alone(
             undelivered(tenant, NOW)
     assert "Seq Scan on subscriptions_delivery" not in plan, plan
     assert plan.count("delivery_dead") == 2, plan
-    assert plan.count("delivery_due") == 1, plan
+    assert plan.count("delivery_due") == 2, plan
+    assert "Sort Key: d.next_attempt_at" not in plan, plan
     assert len(captured) <= 4
 
 
