@@ -31,11 +31,11 @@ FROM ingest_pendingcallback ORDER BY callback_id LIMIT 1
 _OVERDUE = """
 SELECT extract(epoch FROM now() - min(d.next_attempt_at))::float
 FROM subscriptions_endpoint e
-CROSS JOIN generate_series(0, 2) AS lane
+CROSS JOIN generate_series(0, 2) AS l (lane)
 CROSS JOIN LATERAL (
     SELECT next_attempt_at FROM subscriptions_delivery d
     WHERE d.tenant_id = e.tenant_id AND d.endpoint_id = e.id AND d.status = 'pending'
-        AND d.lane = lane::smallint
+        AND d.lane = l.lane::smallint
     ORDER BY next_attempt_at LIMIT 1
 ) AS d
 WHERE e.status = 'active' AND e.deleted_at IS NULL AND e.draining_since IS NULL
