@@ -4,7 +4,8 @@ Fixing the audit trail in stretches, so that whoever changes it later is found o
 The database refuses changes of the trail to every role of the platform. A superuser can
 lift that; what he cannot do without the encryption key is to make the seals fit. Each
 seal has the hash of every entry of its stretch, and its digest goes over the seal
-before it: a changed entry, a missing one and one put in later are named.
+before it: a changed entry, a missing one and one put in later are named. What is older
+than a day is not sealed any more, so that seals which were taken out stay missing.
 Source: docs/explanation/tenancy.md
 """
 
@@ -15,20 +16,24 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import transaction
-
+from tenants.actors import operator
 from tenants.database import acting_for, pipeline
 from tenants.models import AuditEntry, AuditSeal, Tenant
+from tenants.services import record_audit
 from tenants.vault import SealBroken, seal, unseal
 
 #: An entry's moment is its transaction's begin; no transaction lasts for so long.
 SETTLED = timedelta(minutes=10)
-#: Entries this much older than the latest seal are looked for, should one be late.
+#: What is older than this is not sealed any more, unless somebody says so.
 LATE = timedelta(days=1)
 #: Entries of one seal at most.
 STRETCH = 1_000
 _ID_BYTES = 16
 _HASH_BYTES = 16
+#: What a seal keeps of an entry: its id first.
+ENTRY_BYTES = _ID_BYTES + _HASH_BYTES
+#: What is said of an old entry that no seal has.
+UNSEALED = "has no seal: it was put in later, its seal was taken out, or none was made"
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,12 @@ def seal_trails(*, now: datetime) -> int:
 
 
 def seal_trail(tenant_id: int, *, now: datetime) -> int:
-    """Seal what is settled of one tenant's trail; return how many entries."""
+    """
+    Seal what is settled of one tenant's trail; return how many entries.
+
+    What is older than LATE is left alone. Seals that were taken out would otherwise be
+    made anew, over entries that were changed meanwhile.
+    """
     count = 0
     while sealed := _seal_stretch(tenant_id, now):
         count += sealed
@@ -56,38 +66,71 @@ def seal_trail(tenant_id: int, *, now: datetime) -> int:
 
 
 def _seal_stretch(tenant_id: int, now: datetime) -> int:
-    with acting_for(tenant_id), transaction.atomic():
-        # One worker at a time; the trail itself is not held up.
-        Tenant.objects.select_for_update(no_key=True).get(pk=tenant_id)
-        seals = AuditSeal.objects.filter(tenant_id=tenant_id).order_by("-sequence")
-        last = seals.first()
-        wanted = _unsealed(tenant_id, last, now - SETTLED)[:STRETCH]
-        if not wanted:
-            return 0
-        mine = AuditEntry.objects.filter(tenant_id=tenant_id, pk__in=wanted)
-        entries = list(mine.order_by("at", "pk"))
-        sequence = last.sequence + 1 if last else 1
-        packed = b"".join(entry.pk.bytes + entry_hash(entry) for entry in entries)
-        digest = _digest(_opened(last) if last else b"", sequence, packed)
-        AuditSeal.objects.create(
-            tenant_id=tenant_id,
-            sequence=sequence,
-            until_at=max(entries[-1].at, last.until_at if last else entries[-1].at),
-            entries=packed,
-            sealed=seal(digest, context=seal_context(tenant_id, sequence)),
-        )
-    return len(entries)
+    with acting_for(tenant_id):
+        _lock(tenant_id)
+        wanted = _unsealed(tenant_id, since=now - LATE, before=now - SETTLED)[:STRETCH]
+        if wanted:
+            _add_seal(tenant_id, wanted)
+    return len(wanted)
 
 
-def _unsealed(tenant_id: int, last: AuditSeal | None, before: datetime) -> list[UUID]:
-    """Return the settled entries that no seal has, the oldest first."""
+def accept_trail(tenant: Tenant, *, now: datetime) -> int:
+    """
+    Seal the old entries that no seal has, as they are now; return how many.
+
+    The trail itself says that this was done, from which entry to which.
+    """
+    with acting_for(tenant):
+        _lock(tenant.pk)
+        old = _unsealed(tenant.pk, since=None, before=now - LATE)
+        for start in range(0, len(old), STRETCH):
+            _add_seal(tenant.pk, old[start : start + STRETCH])
+        if old:
+            record_audit(
+                actor=operator(tenant),
+                action="audit.accepted",
+                subject=tenant.slug,
+                detail={
+                    "entries": len(old),
+                    "first": f"{old[0]}",
+                    "last": f"{old[-1]}",
+                },
+            )
+    return len(old)
+
+
+def _lock(tenant_id: int) -> None:
+    """Let one process at a time add seals; the trail itself is not held up."""
+    Tenant.objects.select_for_update(no_key=True).get(pk=tenant_id)
+
+
+def _add_seal(tenant_id: int, wanted: Sequence[UUID]) -> None:
+    seals = AuditSeal.objects.filter(tenant_id=tenant_id).order_by("-sequence")
+    last = seals.first()
+    mine = AuditEntry.objects.filter(tenant_id=tenant_id, pk__in=wanted)
+    entries = list(mine.order_by("at", "pk"))
+    sequence = last.sequence + 1 if last else 1
+    packed = b"".join(entry.pk.bytes + entry_hash(entry) for entry in entries)
+    digest = _digest(_opened(last) if last else b"", sequence, packed)
+    AuditSeal.objects.create(
+        tenant_id=tenant_id,
+        sequence=sequence,
+        until_at=max(entries[-1].at, last.until_at if last else entries[-1].at),
+        entries=packed,
+        sealed=seal(digest, context=seal_context(tenant_id, sequence)),
+    )
+
+
+def _unsealed(
+    tenant_id: int, *, since: datetime | None, before: datetime
+) -> list[UUID]:
+    """Return the entries of that time that no seal has, the oldest first."""
     found = AuditEntry.objects.filter(tenant_id=tenant_id, at__lt=before)
-    known: set[UUID] = set()
-    if last is not None:
-        since = last.until_at - LATE
-        found = found.filter(at__gte=since)
-        recent = AuditSeal.objects.filter(tenant_id=tenant_id, until_at__gte=since)
-        known = {one for each in recent for one, _ in _unpacked(each)}
+    seals = AuditSeal.objects.filter(tenant_id=tenant_id)
+    if since is not None:
+        # No seal ends before an entry that it has.
+        found, seals = found.filter(at__gte=since), seals.filter(until_at__gte=since)
+    known = {one for each in seals.iterator() for one, _ in _unpacked(each)}
     ids = found.order_by("at", "pk").values_list("pk", flat=True)
     return [entry_id for entry_id in ids if entry_id not in known]
 
@@ -97,17 +140,11 @@ def verify_trail(tenant_id: int, *, now: datetime) -> list[Flaw]:
     with acting_for(tenant_id):
         seals = list(AuditSeal.objects.filter(tenant_id=tenant_id).order_by("sequence"))
         flaws = [*_broken_seals(seals), *_changed_entries(tenant_id, seals)]
-        last = seals[-1] if seals else None
         # What the next seal takes is no flaw: it may be late.
-        late = set(_unsealed(tenant_id, last, now - SETTLED - LATE))
-        if last is None:
-            return [Flaw("seal 1", "is missing")] if late else []
-        known = {one for each in seals for one, _ in _unpacked(each)}
-        old = AuditEntry.objects.filter(
-            tenant_id=tenant_id, at__lt=last.until_at - LATE
-        )
-        late |= set(old.values_list("pk", flat=True)) - known
-    return flaws + [Flaw(f"{one}", "was put in later: no seal has it") for one in late]
+        old = _unsealed(tenant_id, since=None, before=now - LATE - SETTLED)
+    if old and not seals:
+        return [Flaw("seal 1", "is missing")]
+    return flaws + [Flaw(f"{one}", UNSEALED) for one in old]
 
 
 def _broken_seals(seals: Sequence[AuditSeal]) -> Iterator[Flaw]:
@@ -155,9 +192,9 @@ def entry_hash(entry: AuditEntry) -> bytes:
 
 
 def _unpacked(one: AuditSeal) -> Iterator[tuple[UUID, bytes]]:
-    packed, size = bytes(one.entries), _ID_BYTES + _HASH_BYTES
-    for start in range(0, len(packed), size):
-        part = packed[start : start + size]
+    packed = bytes(one.entries)
+    for start in range(0, len(packed), ENTRY_BYTES):
+        part = packed[start : start + ENTRY_BYTES]
         yield UUID(bytes=part[:_ID_BYTES]), part[_ID_BYTES:]
 
 

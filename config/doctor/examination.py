@@ -16,7 +16,15 @@ from django.conf import settings
 from psycopg import Connection
 
 from config.celery import app
-from config.doctor import broker, catalogue, database, listeners, machine, work
+from config.doctor import (
+    broker,
+    catalogue,
+    database,
+    listeners,
+    machine,
+    trails,
+    work,
+)
 from config.doctor.findings import Finding, Level, fail, reason
 
 #: Seconds after which a subject that has not answered is reported so.
@@ -50,6 +58,7 @@ def examine(patience_s: float = PATIENCE_S) -> list[Finding]:
     subjects: dict[str, Subject] = {
         "settings": _settings,
         "database": _database,
+        "audit": trails.check_trails,
         "broker": _broker,
         "listener": listeners.check_listener,
         "console": lambda: [listeners.check_console()],

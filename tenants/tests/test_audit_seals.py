@@ -12,7 +12,13 @@ from django.db import ProgrammingError, connection, connections, transaction
 from django.test import override_settings
 
 from tenants.actors import Actor
-from tenants.audit_seals import SETTLED, seal_trail, verify_trail
+from tenants.audit_seals import (
+    SETTLED,
+    UNSEALED,
+    accept_trail,
+    seal_trail,
+    verify_trail,
+)
 from tenants.database import acting_for
 from tenants.models import AuditEntry, AuditSeal, Tenant
 from tenants.services import record_audit
@@ -119,7 +125,7 @@ def test_an_entry_put_in_later_is_named(
             [entries[0].pk],
         )
         (added,) = cursor.fetchone()
-    assert flaws(tenant) == {str(added): "was put in later: no seal has it"}
+    assert flaws(tenant) == {str(added): UNSEALED}
 
 
 def test_a_seal_cannot_be_made_to_fit_without_the_key(
@@ -153,6 +159,65 @@ def test_a_trail_without_any_seal_is_not_taken_for_whole(
             "DELETE FROM tenants_auditseal WHERE tenant_id = %s", [tenant.pk]
         )
     assert flaws(tenant) == {"seal 1": "is missing"}
+
+
+@pytest.mark.parametrize(
+    ("taken_out", "is_named"), [("sequence = 2", 2), ("true", "all")]
+)
+def test_seals_that_were_taken_out_are_not_made_anew(
+    tenant: Tenant,
+    actor: Actor,
+    entries: list[AuditEntry],
+    taken_out: str,
+    is_named: Any,
+) -> None:
+    where = f"FROM tenants_auditseal WHERE tenant_id = %s AND {taken_out}"
+    with as_superuser(tenant) as cursor:
+        cursor.execute(f"DELETE {where}", [tenant.pk])
+        cursor.execute(
+            "UPDATE tenants_auditentry SET actor = 'x' WHERE id = %s", [entries[-1].pk]
+        )
+    # The worker comes two days later, and has newer entries to seal.
+    assert seal_trail(tenant.pk, now=now() + MUCH_LATER) == 0
+    with acting_for(tenant):
+        record_audit(actor=actor, action="a.b", subject="newer")
+        newer = AuditEntry.objects.get(tenant=tenant, subject="newer")
+    with as_superuser(tenant) as cursor:
+        cursor.execute(
+            "UPDATE tenants_auditentry SET at = at + interval '2 days' WHERE id = %s",
+            [newer.pk],
+        )
+    assert seal_trail(tenant.pk, now=now() + MUCH_LATER) == 1
+    named = entries if is_named == "all" else entries[-is_named:]
+    assert flaws(tenant) == {str(one.pk): UNSEALED for one in named}
+
+
+def test_what_was_never_sealed_is_accepted_by_an_operator_alone(
+    tenant: Tenant, actor: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tenants.audit_seals.STRETCH", 2)
+    with acting_for(tenant):
+        record_audit(actor=actor, action="a.b", subject="c")
+    with as_superuser(tenant) as cursor:
+        cursor.execute(
+            """UPDATE tenants_auditentry SET at = at - interval '3 days'
+            WHERE tenant_id = %s""",
+            [tenant.pk],
+        )
+        count = cursor.rowcount
+    errors, output = StringIO(), StringIO()
+    with pytest.raises(CommandError, match="not sealed in time"):
+        call_command("verify_audit", tenant.slug, stderr=errors)
+    assert "seal 1 is missing" in errors.getvalue()
+    call_command("verify_audit", tenant.slug, "--accept", stdout=output)
+    assert f"{count} old entries are sealed as they are" in output.getvalue()
+    assert "as sealed" in output.getvalue()
+    with acting_for(tenant):
+        said = AuditEntry.objects.get(tenant=tenant, action="audit.accepted")
+        assert AuditSeal.objects.filter(tenant=tenant).count() == (count + 1) // 2
+    assert said.detail["entries"] == count
+    assert accept_trail(tenant, now=now()) == 0
+    call_command("verify_audit", tenant.slug, stdout=output)
 
 
 @pytest.mark.parametrize(

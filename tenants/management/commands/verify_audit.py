@@ -5,8 +5,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from tenants.audit_seals import seal_trail, verify_trail
-from tenants.database import pipeline
+from tenants.audit_seals import accept_trail, seal_trail, verify_trail
+from tenants.database import acting_for, pipeline
+from tenants.models import Tenant
 
 
 class Command(BaseCommand):
@@ -14,13 +15,18 @@ class Command(BaseCommand):
 
     help = (
         "Seal what is settled of the audit trails, and compare all of them with their "
-        "seals. Names each entry that was changed, removed or put in later; exit 1 "
-        "when there is one."
+        "seals. Names each entry that was changed, removed, put in later or never "
+        "sealed; exit 1 when there is one."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the arguments."""
         parser.add_argument("slug", nargs="?", help="one tenant's; without: all")
+        parser.add_argument(
+            "--accept",
+            action="store_true",
+            help="seal as they are the entries older than a day that no seal has",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Verify, and say what was found."""
@@ -33,10 +39,23 @@ class Command(BaseCommand):
             ).fetchall()
         if slug and not rows:
             raise CommandError(f"There is no tenant {slug!r}.")
+        if options["accept"]:
+            for tenant_id, name in rows:
+                self._accept(tenant_id, name)
         flawed = sum(self._verify(*row) for row in rows)
         if flawed:
-            raise CommandError(f"{flawed} flaws: the audit trail was tampered with.")
+            raise CommandError(
+                f"{flawed} flaws: the audit trail was tampered with, or not sealed in "
+                "time (docs/explanation/tenancy.md)."
+            )
         self.stdout.write(f"The audit trails of {len(rows)} tenants are as sealed.")
+
+    def _accept(self, tenant_id: int, slug: str) -> None:
+        with acting_for(tenant_id):
+            tenant = Tenant.objects.get(pk=tenant_id)
+        count = accept_trail(tenant, now=timezone.now())
+        if count:
+            self.stdout.write(f"{slug}: {count} old entries are sealed as they are.")
 
     def _verify(self, tenant_id: int, slug: str) -> int:
         now = timezone.now()
