@@ -130,11 +130,12 @@ def _start(
     tenant: Tenant, actor: Actor, endpoint: Endpoint, wanted: Redelivery, now: datetime
 ) -> Redelivery:
     _check(wanted, now)
-    current = locked(tenant, endpoint)
     wanted.tenant = tenant
-    wanted.endpoint = current
+    wanted.endpoint = endpoint
     wanted.created_by = actor.name
+    # Before the lock: it may take seconds, and recorders wait for the endpoint's row.
     wanted.total = count_to_redeliver(wanted)
+    current = locked(tenant, endpoint)
     if not wanted.total:
         wanted.status, wanted.finished_at = RedeliveryStatus.COMPLETED, now
     try:

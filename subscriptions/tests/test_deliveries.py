@@ -5,6 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import connection
 from django.test import override_settings
 
 from subscriptions.models import Delivery, Endpoint
@@ -224,6 +225,22 @@ def test_all_that_was_given_up_is_discarded_in_steps_and_nothing_else(
     assert [reread(other).status for other in others] == [
         "dead", "pending", "delivered",
     ]  # fmt: skip
+
+
+def test_discarding_waits_for_nobody_at_the_endpoint_and_holds_nobody_up(
+    tenant: Tenant, actor: Actor, endpoint: Endpoint
+) -> None:
+    one(endpoint)
+    with pipeline() as recorder, acting_for(tenant):
+        recorder.execute(
+            "SELECT FROM subscriptions_endpoint WHERE id = %s FOR UPDATE", [endpoint.pk]
+        )
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL lock_timeout = '500ms'")
+        done = discard_all(
+            tenant=tenant, actor=actor, endpoint=endpoint, reason="r", now=YESTERDAY
+        )
+    assert done == 1
 
 
 def test_messages_are_sent_again_by_their_ids_and_the_rest_is_accounted_for(

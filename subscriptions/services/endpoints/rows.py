@@ -62,6 +62,19 @@ def locked(tenant: Tenant, endpoint: Endpoint) -> Endpoint:
     return found
 
 
+def existing(tenant: Tenant, endpoint: Endpoint) -> Endpoint:
+    """
+    Return the endpoint as it is now, for work that is too long for its lock.
+
+    Raises: EndpointUnknown.
+    """
+    mine = Endpoint.objects.filter(tenant=tenant, pk=endpoint.pk, deleted_at=None)
+    found = mine.first()
+    if found is None:
+        raise EndpointUnknown("There is no such endpoint.")
+    return found
+
+
 def is_running(endpoint: Endpoint) -> bool:
     """Tell whether nobody stopped it: it is active, or waits for its consent."""
     return endpoint.status in {EndpointStatus.PENDING, EndpointStatus.ACTIVE}
