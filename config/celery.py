@@ -55,6 +55,7 @@ app.conf.update(
             ("subscriptions.fetch_tokens", settings.SWEEP_INTERVAL_S),
             ("subscriptions.redeliver", settings.SWEEP_INTERVAL_S),
             ("subscriptions.release_stuck", 60),
+            ("subscriptions.cancel_orphans", 60),
             ("billing.run_bills", settings.SWEEP_INTERVAL_S),
             ("ingest.maintain_partitions", 3600),
             ("subscriptions.maintain", 3600),

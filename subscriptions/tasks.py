@@ -9,6 +9,7 @@ from django.conf import settings
 from subscriptions.services.consenting import ask_consent
 from subscriptions.services.manifests import send_manifests
 from subscriptions.services.ordering import release_stuck
+from subscriptions.services.orphans import cancel_orphans
 from subscriptions.services.redelivering import redeliver
 from subscriptions.services.retention import forget_messages
 from subscriptions.services.sending import deliver
@@ -67,6 +68,13 @@ def release_stuck_deliveries(**_: Any) -> None:
     """Find ordered deliveries that wait for nobody."""
     if release_stuck():
         ring("subscriptions.deliver")
+
+
+@shared_task(name="subscriptions.cancel_orphans")
+def cancel_orphaned_deliveries(**_: Any) -> None:
+    """Cancel what waits for deleted endpoints, in short turns."""
+    if cancel_orphans():
+        ring("subscriptions.cancel_orphans")
 
 
 @shared_task(name="subscriptions.send_manifests")

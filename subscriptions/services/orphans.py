@@ -1,16 +1,20 @@
 """
 Cancelling what waits for an endpoint that was deleted, in bounded steps.
 
-Rows that a worker is busy with are passed over, not waited for: a later step finds
+Rows that a worker is busy with are passed over, not waited for: a later turn finds
 them, and nobody waits in a circle.
 """
 
+from time import monotonic
 from uuid import UUID
 
+from subscriptions.services.claims import join_by_index
 from tenants.database import Cursor, pipeline
 
 #: Deliveries that one step cancels at most.
 STEP = 10_000
+#: Seconds after which a turn makes room for others.
+TURN_S = 2.0
 
 _REASON = "The endpoint was deleted."
 
@@ -59,22 +63,35 @@ def cancel_waiting(cursor: Cursor, tenant_id: int, endpoint_id: UUID) -> int:
     return int(cursor.fetchone()[0])
 
 
-def cancel_orphans() -> int:
+def cancel_orphans() -> bool:
     """
-    Cancel a step of what waits for each deleted endpoint; return how many there were.
+    Cancel what waits for deleted endpoints, step by step.
 
-    It finds the rest of a very long queue, and what was published to an endpoint while
-    it was being deleted.
+    That is the rest of a very long queue, what was passed over, and what was published
+    to an endpoint while it was being deleted.
+    Returns whether the turn ended before the work did.
     """
-    with pipeline() as lane, lane.cursor() as cursor:
-        cursor.execute("SELECT set_config('enable_hashjoin', 'off', true)")
-        cursor.execute("SELECT set_config('enable_mergejoin', 'off', true)")
-        cursor.execute(_ORPHANED)
-        orphaned = cursor.fetchall()
+    end_s = monotonic() + TURN_S
+    while _cancel_some(end_s):
+        if monotonic() > end_s:
+            return True
+    return False
+
+
+def _cancel_some(end_s: float) -> int:
+    """Take a step for each deleted endpoint, until then; return what they cancelled."""
     cancelled = 0
-    for tenant_id, endpoint_id in orphaned:
+    for tenant_id, endpoint_id in _orphaned():
         with pipeline() as lane, lane.cursor() as cursor:
-            cursor.execute("SELECT set_config('enable_hashjoin', 'off', true)")
-            cursor.execute("SELECT set_config('enable_mergejoin', 'off', true)")
+            join_by_index(cursor)
             cancelled += cancel_waiting(cursor, tenant_id, endpoint_id)
+        if monotonic() > end_s:
+            break
     return cancelled
+
+
+def _orphaned() -> list[tuple[int, UUID]]:
+    with pipeline() as lane, lane.cursor() as cursor:
+        join_by_index(cursor)
+        cursor.execute(_ORPHANED)
+        return [(row[0], row[1]) for row in cursor.fetchall()]

@@ -17,7 +17,6 @@ import psycopg
 from subscriptions.http import Driver, Outcome
 from subscriptions.services.ahead import Ahead
 from subscriptions.services.claims import Claimed, Claimer, give_back
-from subscriptions.services.orphans import cancel_orphans
 from subscriptions.services.pacing import Pacing
 from subscriptions.services.parcels import Parcel, parcels, unsigned
 from subscriptions.services.recorder import Recorder
@@ -220,7 +219,6 @@ def deliver(
     Returns whether the turn ended before the work did.
     """
     until = time.monotonic() + turn_s
-    cancel_orphans()
     with (
         Driver[Parcel]() as driver,
         Recorder() as recorder,

@@ -19,6 +19,8 @@ from subscriptions.models import (
 from subscriptions.services import orphans
 from subscriptions.services.endpoints import delete_endpoint
 from subscriptions.services.orphans import cancel_orphans
+from subscriptions.services.sending import deliver
+from subscriptions.tasks import cancel_orphaned_deliveries
 from subscriptions.tests.calling import Caller, code, register
 from subscriptions.tests.delivering import deliveries, make_endpoint, publish_to
 from tenants.actors import Actor
@@ -98,12 +100,13 @@ def test_very_long_queue_is_cancelled_step_by_step(
 ) -> None:
     endpoint, _ = make_endpoint(tenant, "https://subscriber.example/")
     publish_to(tenant, 7)
-    with patch.object(orphans, "STEP", 3):
+    with patch.object(orphans, "STEP", 3), patch.object(orphans, "TURN_S", 0.0):
         delete(tenant, actor, endpoint)
         assert statuses(tenant).count("cancelled") == 3
-        assert cancel_orphans() >= 3
-        assert statuses(tenant).count("cancelled") == 6
-        cancel_orphans()
+        turns = 0
+        while cancel_orphans():
+            turns += 1
+    assert turns >= 2
     assert statuses(tenant) == ["cancelled"] * 7
     with acting_for(tenant):
         entry = AuditEntry.objects.get(tenant=tenant, action="endpoint.deleted")
@@ -142,5 +145,31 @@ def test_delivery_that_a_worker_is_recording_is_passed_over_and_found_again(
         )
         delete(tenant, actor, endpoint)
         assert statuses(tenant) == ["pending", "cancelled"]
-    cancel_orphans()
+        # No turn is spent on waiting for it.
+        assert cancel_orphans() is False
+    assert cancel_orphans() is False
     assert statuses(tenant) == ["cancelled", "cancelled"]
+
+
+def test_a_turn_cancels_all_of_a_queue_of_many_steps(
+    tenant: Tenant, actor: Actor
+) -> None:
+    endpoint, _ = make_endpoint(tenant, "https://subscriber.example/")
+    publish_to(tenant, 5)
+    with patch.object(orphans, "STEP", 1):
+        delete(tenant, actor, endpoint)
+        assert cancel_orphans() is False
+    assert statuses(tenant) == ["cancelled"] * 5
+
+
+def test_a_delivering_worker_leaves_a_deleted_queue_alone(
+    tenant: Tenant, actor: Actor
+) -> None:
+    endpoint, _ = make_endpoint(tenant, "https://subscriber.example/")
+    publish_to(tenant, 3)
+    with patch.object(orphans, "STEP", 1):
+        delete(tenant, actor, endpoint)
+        assert deliver() is False
+        assert statuses(tenant).count("pending") == 2
+    cancel_orphaned_deliveries()
+    assert statuses(tenant) == ["cancelled"] * 3

@@ -4,15 +4,19 @@ import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from typing import Any
 
 import psycopg
 import pytest
 from django.conf import settings
 from django.db import connection
+from django.utils import timezone
 
 from subscriptions.http import send_all
-from subscriptions.models import Endpoint
+from subscriptions.models import Endpoint, MaintenanceWindow, Redelivery
+from subscriptions.queries.redeliveries import count_to_redeliver
+from subscriptions.services import redelivering
 from subscriptions.services.claims import claim
 from subscriptions.services.endpoints import (
     EndpointLimitReached,
@@ -30,9 +34,10 @@ from subscriptions.tests.delivering import (
     make_endpoint,
     publish_to,
 )
+from subscriptions.tests.history import write_history
 from subscriptions.tests.receivers import Received, Reply, receiving
 from tenants.actors import Actor
-from tenants.database import acting_for
+from tenants.database import acting_for, pipeline
 from tenants.models import Tenant
 
 PATIENCE_S = 10
@@ -145,6 +150,70 @@ def test_an_endpoint_is_deleted_while_its_results_are_recorded(
     recording.result()
     assert delivery_of(tenant).status == "cancelled"
     assert len(attempts(tenant)) == 1
+
+
+def test_deleting_an_endpoint_waits_for_its_window_before_it_locks_the_endpoint(
+    tenant: Tenant, actor: Actor, watcher: Watcher
+) -> None:
+    endpoint, _ = make_endpoint(tenant, URL)
+    window = {"start_at": timezone.now(), "end_at": timezone.now() + timedelta(days=1)}
+    with acting_for(tenant):
+        MaintenanceWindow.objects.create(tenant=tenant, endpoint=endpoint, **window)
+
+    def delete() -> None:
+        with acting_for(tenant):
+            delete_endpoint(
+                tenant=tenant, actor=actor, endpoint=endpoint, now=timezone.now()
+            )
+
+    with ExitStack() as threads, pipeline() as closer:
+        # What the worker does that notices a window's end.
+        mine = [endpoint.pk]
+        closer.execute(
+            """SELECT FROM subscriptions_maintenancewindow
+            WHERE endpoint_id = %s FOR UPDATE""",
+            mine,
+        )
+        deleting = threads.enter_context(running(delete))
+        watcher.waiting_pid()
+        closer.execute(
+            "SELECT FROM subscriptions_endpoint WHERE id = %s FOR UPDATE NOWAIT", mine
+        )
+        closer.rollback()
+        deleting.result()
+    with acting_for(tenant):
+        endpoint.refresh_from_db()
+        assert not MaintenanceWindow.objects.filter(
+            tenant=tenant, closed_at=None
+        ).exists()
+    assert endpoint.deleted_at is not None
+
+
+def test_nobody_waits_for_the_endpoint_while_what_is_to_be_recovered_is_counted(
+    tenant: Tenant, actor: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint, _ = make_endpoint(tenant, URL)
+    now = timezone.now()
+    write_history(endpoint, now - timedelta(hours=1), count=2)
+
+    def count(wanted: Redelivery) -> int:
+        with pipeline() as recorder:
+            recorder.execute(
+                "SELECT FROM subscriptions_endpoint WHERE id = %s FOR UPDATE NOWAIT",
+                [endpoint.pk],
+            )
+        return count_to_redeliver(wanted)
+
+    monkeypatch.setattr(redelivering, "count_to_redeliver", count)
+    since = now - timedelta(days=1)
+    with acting_for(tenant):
+        started = redelivering.recover(
+            tenant=tenant, actor=actor, endpoint=endpoint, since=since, now=now
+        )
+        assert started.total == 2
+        redelivering.cancel_redelivery(
+            tenant=tenant, actor=actor, redelivery=started, now=now
+        )
 
 
 def test_two_who_register_at_once_do_not_pass_the_limit(

@@ -36,10 +36,14 @@ def delete_endpoint(
     """
     End the endpoint: its secrets go, what waits is cancelled, its history stays.
 
-    A very long queue is cancelled step by step: the first one here, the rest by the
-    workers.
+    A very long queue is cancelled step by step: the first one here, the rest by a
+    worker, which also looks for what was passed over.
     Raises: EndpointUnknown.
     """
+    # Windows before their endpoint: so do all who lock both.
+    MaintenanceWindow.objects.filter(
+        tenant=tenant, endpoint=endpoint, closed_at=None
+    ).update(closed_at=Now())
     current = locked(tenant, endpoint)
     current.deleted_at = now
     current.consent_due_at = current.oauth2_due_at = None
@@ -51,9 +55,7 @@ def delete_endpoint(
     _end_what_belongs_to(tenant, current, now)
     with connection.cursor() as cursor:
         cancelled = orphans.cancel_waiting(cursor, tenant.pk, current.pk)
-    is_all = cancelled < orphans.STEP
-    if not is_all:
-        ring_after_commit("subscriptions.deliver")
+    ring_after_commit("subscriptions.cancel_orphans")
     record_audit(
         actor=actor,
         action="endpoint.deleted",
@@ -61,16 +63,15 @@ def delete_endpoint(
         detail={
             "url": current.url,
             "cancelled": cancelled,
-            "is_all": is_all,
+            "is_all": cancelled < orphans.STEP,
         },
     )
 
 
 def _end_what_belongs_to(tenant: Tenant, endpoint: Endpoint, now: datetime) -> None:
-    """End its secrets, windows, portal links and redeliveries."""
+    """End its secrets, portal links and redeliveries."""
     mine = {"tenant": tenant, "endpoint": endpoint}
     EndpointSecret.objects.filter(**mine).delete()
-    MaintenanceWindow.objects.filter(**mine, closed_at=None).update(closed_at=Now())
     PortalLink.objects.filter(**mine, revoked_at=None).update(revoked_at=now)
     Redelivery.objects.filter(**mine, status=RedeliveryStatus.RUNNING).update(
         status=RedeliveryStatus.CANCELLED, finished_at=Now()
