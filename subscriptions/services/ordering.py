@@ -153,12 +153,21 @@ SELECT set_config('enable_hashjoin', 'off', true),
 """
 
 #: The first of each lane: those that have ended, and those that nothing holds back.
+#: From lane to lane by the key, one descent each: how long the lanes are costs nothing.
 _STUCK = f"""
+WITH RECURSIVE head AS (
+    (SELECT * FROM subscriptions_laneplace
+    ORDER BY tenant_id, endpoint_id, device, sequence LIMIT 1)
+    UNION ALL
+    SELECT next.* FROM head h CROSS JOIN LATERAL (
+        SELECT * FROM subscriptions_laneplace p
+        WHERE (p.tenant_id, p.endpoint_id, p.device)
+            > (h.tenant_id, h.endpoint_id, h.device)
+        ORDER BY p.tenant_id, p.endpoint_id, p.device, p.sequence LIMIT 1) next
+)
 SELECT p.tenant_id, p.delivery_id, p.endpoint_id, p.device,
     d.status IS DISTINCT FROM 'pending'
-FROM (SELECT DISTINCT ON (tenant_id, endpoint_id, device) *
-    FROM subscriptions_laneplace
-    ORDER BY tenant_id, endpoint_id, device, sequence) AS p
+FROM head p
 LEFT JOIN subscriptions_delivery d
     ON d.tenant_id = p.tenant_id AND d.id = p.delivery_id
 WHERE d.status IS DISTINCT FROM 'pending' OR ({_IS_FREE})

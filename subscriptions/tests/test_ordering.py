@@ -262,6 +262,35 @@ def test_release_reads_by_key_however_many_wait(
     assert "Index Scan using subscriptions_delivery_pkey" in text
 
 
+def rows_read(lane: Any) -> int:
+    """How many places the sweep reads."""
+    explain = "EXPLAIN (ANALYZE, FORMAT JSON)"
+    lane.execute(ordering._BY_INDEX)
+    found = lane.execute(f"{explain} {ordering._STUCK}", [1_000]).fetchone()
+    nodes, rows = [found[0][0]["Plan"]], 0
+    while nodes:
+        node = nodes.pop()
+        nodes += node.get("Plans", [])
+        if node.get("Relation Name") == "subscriptions_laneplace":
+            rows += node["Actual Rows"] * node["Actual Loops"]
+    return round(rows)
+
+
+def test_sweep_reads_the_first_of_a_lane_however_long_it_is(
+    tenant: Tenant, endpoint: Endpoint
+) -> None:
+    tell(about(tenant, "A"))
+    with pipeline() as lane, lane.transaction(force_rollback=True):
+        before = rows_read(lane)
+        lane.execute(
+            """INSERT INTO subscriptions_laneplace
+            SELECT %s, %s, 'A', 1 + number, gen_random_uuid()
+            FROM generate_series(1, 3000::int) AS number""",
+            [tenant.pk, endpoint.pk],
+        )
+        assert 1 <= before <= rows_read(lane) <= before + 10
+
+
 class Crowd:
     """Publishers and recorders that go about one endpoint's lanes at once."""
 
