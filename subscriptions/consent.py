@@ -16,6 +16,8 @@ from django.conf import settings
 
 from subscriptions.http import Outcome, Request, send_all
 
+#: The highest rate that is granted or asked for: beyond it, it is no bound.
+RATE_LIMIT_PER_MIN = 1_000_000
 _RATE_DIGITS = 9
 _GONE = 410
 #: Statuses of 400 and above that say "not now", not "no".
@@ -139,7 +141,9 @@ def _rate(headers: Mapping[str, str]) -> int | None:
     if not text.isascii() or not text.isdigit():
         return None
     digits = text.lstrip("0")
-    return int(digits or "0") if len(digits) <= _RATE_DIGITS else None
+    if len(digits) > _RATE_DIGITS:
+        return None
+    return min(int(digits or "0"), RATE_LIMIT_PER_MIN)
 
 
 def _answer_to_get(options: Outcome, got: Outcome, challenge: str) -> Answer:

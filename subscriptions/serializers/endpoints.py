@@ -6,6 +6,7 @@ from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from subscriptions.batches import BATCH_LIMIT
+from subscriptions.consent import RATE_LIMIT_PER_MIN
 from subscriptions.models import Endpoint, Payload
 from subscriptions.services.endpoint_settings import (
     BATCH_WAIT_LIMIT_S,
@@ -13,7 +14,6 @@ from subscriptions.services.endpoint_settings import (
     DESCRIPTION_CHARACTERS,
     EVENT_TYPES_LIMIT,
     EXTRA_SIGNATURES,
-    RATE_LIMIT_PER_MIN,
 )
 from subscriptions.services.endpoints import OVERLAP_DEFAULT_S, OVERLAP_LIMIT_S
 

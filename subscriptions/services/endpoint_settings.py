@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 from subscriptions import api_versions, filtering
 from subscriptions.batches import BATCH_LIMIT
 from subscriptions.catalogue import PATTERNS
+from subscriptions.consent import RATE_LIMIT_PER_MIN
 from subscriptions.models import Endpoint, Payload
 from subscriptions.services.endpoint_credentials import (
     CREDENTIALS,
@@ -25,7 +26,6 @@ DESCRIPTION_CHARACTERS = 200
 EVENT_TYPES_LIMIT = 64
 BATCH_WAIT_LIMIT_S = 300
 CONCURRENCY_LIMIT = 256
-RATE_LIMIT_PER_MIN = 1_000_000
 EXTRA_SIGNATURES = ("v1a", "stripe")
 
 Rule = Callable[[Tenant, Endpoint, Any], Columns]

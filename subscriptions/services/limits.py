@@ -27,12 +27,13 @@ class Bound(NamedTuple):
 
 # The lowest of the granted rate, the admin's, and the one at which what had waited is
 # worked off. A tenth of it may come at once, nine tenths flow in over the minute: never
-# more than the rate in any 60 s.
+# more than the rate in any 60 s. No pace is 0, whatever rate a row has.
 _BUCKET = """
     LATERAL (SELECT least(nullif(e.allowed_rate_per_min, 0),
         nullif(e.max_rate_per_min, 0), CASE WHEN e.draining_since IS NOT NULL
             THEN greatest(e.drain_rate_per_min, 1) END) AS rate) lowest,
-    LATERAL (SELECT interval '60 s' / (0.9 * lowest.rate) AS pace,
+    LATERAL (SELECT CASE WHEN lowest.rate IS NOT NULL THEN greatest(
+            interval '60 s' / (0.9 * lowest.rate), interval '1 us') END AS pace,
         greatest(1, lowest.rate / 10) AS burst) bucket
 """
 

@@ -20,6 +20,7 @@ from subscriptions.tests.delivering import (
 )
 from tenants.database import acting_for
 from tenants.models import Tenant
+from tenants.services import NewTenant
 
 URL = "https://subscriber.example/hook"
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
@@ -52,6 +53,18 @@ def test_lowest_rate_holds_for_all_workers_and_spends_no_attempt(
     assert claimed_of(tenant) == []
     tries = sorted(one.attempt_count for one in deliveries(tenant))
     assert tries == [0] * 6 + [1] * 4
+
+
+@pytest.mark.parametrize("rate", [133_333_334, 999_999_999, 2_147_483_647])
+def test_rate_beyond_all_bounds_stops_nobody(
+    tenant: Tenant, stranger: NewTenant, rate: int
+) -> None:
+    endpoint = waiting(tenant, 3, allowed_rate_per_min=rate)
+    waiting(stranger.tenant, 2, allowed_rate_per_min=40)
+    claimed = claim(256)
+    tenants = [one.tenant_id for one in claimed]
+    assert (tenants.count(tenant.pk), tenants.count(stranger.tenant.pk)) == (3, 2)
+    assert set_endpoint(endpoint).rate_used_until > LONG_AGO
 
 
 def test_rate_flows_in_again(tenant: Tenant) -> None:
