@@ -145,8 +145,9 @@ def _record(cursor: Cursor, told: Sequence[tuple[_Asking, Answer]]) -> None:
 
 def _write(cursor: Cursor, claim: _Claim, decision: Decision) -> Any:
     """Return the URL that is in force now; None: it was asked anew meanwhile."""
-    # A URL that takes another's place begins with a clean record of health. What waited
-    # for a consent is worked off at a bounded rate.
+    # A URL that takes another's place begins with a clean record of health; a time
+    # without a consent is none of failures. What waited for it is worked off at a
+    # bounded rate.
     cursor.execute(
         """UPDATE subscriptions_endpoint e
         SET url = CASE WHEN %(moved)s THEN e.proposed_url ELSE e.url END,
@@ -164,8 +165,12 @@ def _write(cursor: Cursor, claim: _Claim, decision: Decision) -> Any:
                 CASE %(lease)s::text WHEN 'new' THEN now() + l.before_renewal
                     WHEN 'kept' THEN e.consent_expires_at - CASE WHEN %(renewing)s
                         THEN interval '0' ELSE l.whole - l.before_renewal END END),
-            failing_since = CASE WHEN NOT %(moved)s THEN e.failing_since END,
-            failing_warned = CASE WHEN NOT %(moved)s THEN e.failing_warned ELSE 0 END,
+            failing_since = CASE WHEN NOT %(moved)s
+                AND (e.status = 'active' OR %(lease)s::text <> 'new')
+                THEN e.failing_since END,
+            failing_warned = CASE WHEN NOT %(moved)s
+                AND (e.status = 'active' OR %(lease)s::text <> 'new')
+                THEN e.failing_warned ELSE 0 END,
             breaker = CASE WHEN NOT %(moved)s THEN e.breaker ELSE 'closed' END,
             breaker_trips = CASE WHEN NOT %(moved)s THEN e.breaker_trips ELSE 0 END,
             hold_until = CASE WHEN NOT %(moved)s THEN e.hold_until END,

@@ -8,8 +8,9 @@ def close_over(cursor: Cursor) -> None:
     Close the windows that are over; what waited is worked off at a bounded rate.
 
     An endpoint is held while a window that has begun is not closed, so nothing flows
-    between a window's end and the moment from which the bound applies. Costs one look
-    at the windows that are not closed, by index window_open.
+    between a window's end and the moment from which the bound applies. A time without
+    attempts is none of failures: that count begins anew. Costs one look at the windows
+    that are not closed, by index window_open.
     """
     cursor.execute(
         """WITH closed AS (
@@ -23,6 +24,7 @@ def close_over(cursor: Cursor) -> None:
             WHERE e.id IN (SELECT endpoint_id FROM closed)
             ORDER BY e.id FOR UPDATE
         )
-        UPDATE subscriptions_endpoint e SET draining_since = now()
+        UPDATE subscriptions_endpoint e SET draining_since = now(),
+            failing_since = NULL, failing_warned = 0
         FROM freed WHERE e.id = freed.id"""
     )

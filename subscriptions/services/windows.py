@@ -134,7 +134,10 @@ def end_window(
     if current.start_at >= now:
         still_open.delete()
     elif still_open.filter(end_at__gt=now).update(end_at=now, closed_at=Now()):
-        Endpoint.objects.filter(pk=endpoint.pk).update(draining_since=Now())
+        # A time without attempts is none of failures.
+        Endpoint.objects.filter(pk=endpoint.pk).update(
+            draining_since=Now(), failing_since=None, failing_warned=0
+        )
         ring_after_commit("subscriptions.deliver")
     else:
         raise WindowOver("The window has ended already.")

@@ -9,6 +9,7 @@ import pytest
 from django.db import connection
 from django.test import override_settings
 
+from subscriptions.consent import RATE_LIMIT_PER_MIN
 from subscriptions.leases import SCHEDULE_S
 from subscriptions.models import Endpoint
 from subscriptions.services.consenting import ask_consent
@@ -84,6 +85,35 @@ def test_granted_rate_becomes_the_endpoints(tenant: Tenant, actor: Actor) -> Non
         endpoint = register(tenant, actor, receiver.url)
         ask_consent()
     assert reread(endpoint).allowed_rate_per_min == 120
+
+
+def test_rate_beyond_all_bounds_is_granted_as_the_highest_there_is(
+    tenant: Tenant, actor: Actor
+) -> None:
+    behave = options_only(WebHook_Allowed_Origin="*", WebHook_Allowed_Rate="9" * 9)
+    with receiving(behave) as receiver:
+        endpoint = register(tenant, actor, receiver.url)
+        ask_consent()
+    assert reread(endpoint).allowed_rate_per_min == RATE_LIMIT_PER_MIN
+
+
+def test_consent_that_comes_back_begins_the_count_of_failures_anew(
+    tenant: Tenant, actor: Actor
+) -> None:
+    with receiving(echoing) as receiver:
+        endpoint = register(tenant, actor, receiver.url)
+        for is_kept in (False, True):
+            since = datetime.now(tz=UTC) - timedelta(days=9)
+            with acting_for(tenant):
+                Endpoint.objects.filter(pk=endpoint.pk).update(
+                    failing_since=since, failing_warned=90
+                )
+                request_verification(tenant=tenant, actor=actor, endpoint=endpoint)
+            ask_consent()
+            assert reread(endpoint).status == "active"
+            # One that is renewed without a gap says nothing of how messages fared.
+            assert endpoint.failing_since == (since if is_kept else None)
+            assert endpoint.failing_warned == (90 if is_kept else 0)
 
 
 @pytest.mark.parametrize("rate", ["*", "many", "-1", "9" * 20, "¹"])

@@ -5,15 +5,19 @@ from typing import Any
 
 import pytest
 
+from subscriptions.breaking import PATIENCE
 from subscriptions.models import Endpoint, MaintenanceWindow
 from subscriptions.services.sending import deliver
 from subscriptions.services.windows import WINDOW_LIMIT
 from subscriptions.tests.calling import Caller, code, register
 from subscriptions.tests.delivering import (
+    claimed_of,
     deliver_until,
     delivery_of,
     make_endpoint,
+    outcome,
     publish_to,
+    record_all,
 )
 from subscriptions.tests.receivers import receiving
 from tenants.actors import Actor
@@ -95,6 +99,34 @@ def test_end_of_a_window_bounds_the_rate_from_its_first_message_on(
     with acting_for(tenant):
         (window,) = MaintenanceWindow.objects.filter(tenant=tenant)
     assert window.closed_at is not None
+
+
+@pytest.mark.parametrize("is_ended_by_hand", [True, False])
+def test_end_of_a_window_begins_the_count_of_failures_anew(
+    tenant: Tenant, owner: Caller, is_ended_by_hand: bool
+) -> None:
+    now = datetime.now(tz=UTC)
+    endpoint, _ = make_endpoint(
+        tenant,
+        "https://subscriber.example/",
+        failing_since=now - PATIENCE - timedelta(days=1),
+        failing_warned=90,
+    )
+    made = owner.post(windows_of(endpoint), times(-1, 1)).json()
+    publish_to(tenant)
+    assert claimed_of(tenant) == []
+    if is_ended_by_hand:
+        owner.ask("DELETE", f"{windows_of(endpoint)}{made['id']}/")
+    else:
+        with acting_for(tenant):
+            MaintenanceWindow.objects.filter(tenant=tenant).update(
+                start_at=now - timedelta(days=6), end_at=now - timedelta(seconds=1)
+            )
+    record_all(claimed_of(tenant), outcome(500))
+    assert reread(endpoint).status == "active"
+    assert endpoint.failing_warned == 0
+    assert endpoint.failing_since is not None
+    assert endpoint.failing_since > now
 
 
 def test_window_that_has_not_begun_holds_nothing_and_is_called_off(
