@@ -49,6 +49,8 @@ class Seen:
     """What one worker saw of an endpoint, in results that it writes together."""
 
     endpoint_id: UUID
+    #: Where they were sent: of another URL than the endpoint's they say nothing.
+    url: str
     #: Whether any of them succeeded.
     is_well: bool
     #: Whether it wants no message ever again.

@@ -14,7 +14,7 @@ from django.conf import settings
 
 from subscriptions.breaking import GONE, PATIENCE, Health, Seen, after
 from subscriptions.events import Event
-from subscriptions.services.arrays import uuids
+from subscriptions.services.arrays import texts, uuids
 from subscriptions.services.publishing import publish
 from tenants.database import Cursor
 from tenants.identifiers import new_id, public_id
@@ -26,9 +26,9 @@ _QUIET = PATIENCE / 2
 
 def mark_health(cursor: Cursor, seen: Sequence[Seen]) -> None:
     """Write what was seen of endpoints into their rows, and tell who is to know."""
-    by_id = {one.endpoint_id: one for one in seen}
+    by_target = {(one.endpoint_id, one.url): one for one in seen}
     for before in _changing(cursor, seen):
-        one = by_id[before.endpoint_id]
+        one = by_target[before.endpoint_id, before.url]
         now = after(before, one, settings.RETRY_SCHEDULE_S)
         if now == before:
             continue
@@ -45,18 +45,22 @@ def mark_health(cursor: Cursor, seen: Sequence[Seen]) -> None:
 
 
 def _changing(cursor: Cursor, seen: Sequence[Seen]) -> list[Health]:
+    # What came from a URL that the endpoint has no more is none of its health.
     cursor.execute(
         """SELECT e.id, e.tenant_id, t.slug, e.url, now(), e.status, e.status_detail,
             e.failing_since, e.failing_warned, e.breaker, e.breaker_trips,
             e.hold_until, e.hold_reason
-        FROM unnest(%s::uuid[], %s::bool[], %s::bool[]) AS seen(id, is_well, is_marked)
+        FROM unnest(%s::uuid[], %s::text[], %s::bool[], %s::bool[])
+            AS seen(id, url, is_well, is_marked)
         JOIN subscriptions_endpoint e USING (id)
         JOIN tenants_tenant t ON t.id = e.tenant_id
-        WHERE seen.is_marked OR seen.is_well = (e.failing_since IS NOT NULL)
-            OR e.failing_since < now() - %s::interval
+        WHERE e.url = seen.url
+            AND (seen.is_marked OR seen.is_well = (e.failing_since IS NOT NULL)
+                OR e.failing_since < now() - %s::interval)
         ORDER BY e.id FOR UPDATE OF e""",
         [
             uuids(one.endpoint_id for one in seen),
+            texts(one.url for one in seen),
             _bools(one.is_well for one in seen),
             _bools(one.is_marked for one in seen),
             _QUIET,

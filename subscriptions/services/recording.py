@@ -140,20 +140,22 @@ def record(results: Sequence[Result]) -> None:
 
 
 def _seen(results: Iterable[Result]) -> list[Seen]:
-    by_endpoint: dict[UUID, list[Result]] = {}
+    by_target: dict[tuple[UUID, str], list[Result]] = {}
     for result in results:
-        by_endpoint.setdefault(result.claimed.endpoint_id, []).append(result)
-    return [_seen_of(endpoint_id, mine) for endpoint_id, mine in by_endpoint.items()]
+        claimed = result.claimed
+        target = claimed.endpoint_id, claimed.destination.url
+        by_target.setdefault(target, []).append(result)
+    return [_seen_of(target, mine) for target, mine in by_target.items()]
 
 
-def _seen_of(endpoint_id: UUID, results: Sequence[Result]) -> Seen:
+def _seen_of(target: tuple[UUID, str], results: Sequence[Result]) -> Seen:
     failed = [result for result in results if not result.outcome.is_success]
     if not failed and not any(result.claimed.is_probe for result in results):
-        return Seen(endpoint_id, is_well=True)
+        return Seen(*target, is_well=True)
     probes = [one.outcome.is_success for one in results if one.claimed.is_probe]
     evidence = [one.evidence_s for one in failed if one.evidence_s is not None]
     return Seen(
-        endpoint_id,
+        *target,
         is_well=len(failed) < len(results),
         is_gone=any(one.is_gone for one in failed),
         hold_s=max((one.asked_for_s() for one in failed), default=0.0),

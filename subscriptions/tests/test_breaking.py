@@ -41,7 +41,7 @@ def health(**fields: object) -> Health:
 
 
 def seen(before: Health, **fields: object) -> Health:
-    one = Seen(before.endpoint_id, is_well=False)
+    one = Seen(before.endpoint_id, before.url, is_well=False)
     return after(before, replace(one, **fields), SCHEDULE)  # type: ignore[arg-type] # same
 
 
