@@ -35,6 +35,7 @@ from subscriptions.queries.timeline import (
 from subscriptions.services import deliveries
 from tenants.actors import actor_of
 from tenants.console.pages import Button, TenantAdmin, actor_and_tenant
+from tenants.database import console_clock
 
 _BODY_SHOWN_BYTES = 16 * 1024
 _DEVICES_SHOWN = 10
@@ -116,7 +117,7 @@ class DeliveryAdmin(TenantAdmin):
     def do_retry(self, request: HttpRequest, thing: Delivery) -> HttpResponse | None:
         """Send again now, under the same message id."""
         deliveries.retry_delivery(
-            **actor_and_tenant(request), delivery=thing, now=timezone.now()
+            **actor_and_tenant(request), delivery=thing, now=console_clock()
         )
         messages.success(request, f"{thing.event_type} is due again now.")
         return None
@@ -138,7 +139,7 @@ class DeliveryAdmin(TenantAdmin):
 
         def save(data: dict[str, Any]) -> HttpResponse:
             deliveries.discard_delivery(
-                **actor_and_tenant(request), delivery=thing, now=timezone.now(), **data
+                **actor_and_tenant(request), delivery=thing, now=console_clock(), **data
             )
             messages.success(request, "It is discarded.")
             return self.to_page(thing)

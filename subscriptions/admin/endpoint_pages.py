@@ -38,6 +38,7 @@ from tenants.actors import actor_of
 from tenants.console import shown_once
 from tenants.console.forms import ConsoleForm
 from tenants.console.pages import TenantAdmin, actor_and_tenant, refusable
+from tenants.database import console_clock
 
 Page = tuple[str, str, Callable[..., HttpResponse]]
 #: Makes the service call, and says what to tell.
@@ -140,7 +141,7 @@ class EndpointPages(TenantAdmin):
 
         def save(data: dict[str, Any]) -> HttpResponse:
             secret = endpoints.rotate_secret(
-                **actor_and_tenant(request), endpoint=thing, now=timezone.now(), **data
+                **actor_and_tenant(request), endpoint=thing, now=console_clock(), **data
             )
             return self.show_once(request, thing, secret)
 

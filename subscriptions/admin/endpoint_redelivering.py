@@ -5,7 +5,6 @@ from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 
 from subscriptions.admin.endpoint_pages import EndpointPages, Page
 from subscriptions.admin.endpoint_requests import (
@@ -18,6 +17,7 @@ from subscriptions.models import Redelivery
 from subscriptions.services.deliveries import discard_all
 from subscriptions.services.redelivering import recover, replay
 from tenants.console.pages import actor_and_tenant
+from tenants.database import console_clock
 
 _GOES_ON = "It goes on by itself when this page is closed, and can be cancelled."
 
@@ -40,7 +40,7 @@ class EndpointRedelivering(EndpointPages):
 
         def save(data: dict[str, Any]) -> str:
             done = recover(
-                **actor_and_tenant(request), endpoint=thing, now=timezone.now(), **data
+                **actor_and_tenant(request), endpoint=thing, now=console_clock(), **data
             )
             return _begun(done)
 
@@ -61,7 +61,7 @@ class EndpointRedelivering(EndpointPages):
 
         def save(data: dict[str, Any]) -> str:
             done = replay(
-                **actor_and_tenant(request), endpoint=thing, now=timezone.now(), **data
+                **actor_and_tenant(request), endpoint=thing, now=console_clock(), **data
             )
             return _begun(done)
 
@@ -83,7 +83,7 @@ class EndpointRedelivering(EndpointPages):
 
         def save(data: dict[str, Any]) -> str:
             count = discard_all(
-                **actor_and_tenant(request), endpoint=thing, now=timezone.now(), **data
+                **actor_and_tenant(request), endpoint=thing, now=console_clock(), **data
             )
             return f"{count:,} message{'' if count == 1 else 's'} discarded."
 

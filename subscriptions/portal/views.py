@@ -42,7 +42,7 @@ from subscriptions.services.deliveries import DeliveryUnknown, retry_delivery
 from subscriptions.services.endpoints import rotate_secret, send_test
 from subscriptions.services.portal import record_opening
 from subscriptions.standing import hindrances
-from tenants.database import acting_for
+from tenants.database import acting_for, console_clock
 from tenants.identifiers import IdentifierInvalid, parse_public_id
 from tenants.models import Tenant
 
@@ -200,7 +200,7 @@ def rotate(request: HttpRequest, visit: Visit) -> HttpResponse:
         tenant=visit.tenant,
         actor=visit.actor,
         endpoint=visit.endpoint,
-        now=timezone.now(),
+        now=console_clock(),
         overlap_s=form.cleaned_data["overlap_s"],
     )
     reply = HttpResponseRedirect(visit.home)
@@ -223,7 +223,7 @@ def retry(request: HttpRequest, visit: Visit, delivery: str) -> HttpResponse:
     """Send a message again now."""
     found = _delivery(visit, delivery)
     retry_delivery(
-        tenant=visit.tenant, actor=visit.actor, delivery=found, now=timezone.now()
+        tenant=visit.tenant, actor=visit.actor, delivery=found, now=console_clock()
     )
     return HttpResponseRedirect(f"{visit.home}deliveries/{found.public_id}/")
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 from django.db.models import QuerySet
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.decorators import action
@@ -24,6 +23,7 @@ from subscriptions.serializers.deliveries import (
 from subscriptions.serializers.undelivered import UndeliveredSerializer
 from subscriptions.services.deliveries import discard_delivery, retry_delivery
 from subscriptions.views.rows import TenantRows
+from tenants.database import console_clock
 from tenants.models import Tenant
 
 
@@ -79,7 +79,7 @@ class DeliveryViewSet(TenantRows[Delivery]):
             tenant=self.actor.tenant,
             actor=self.actor,
             delivery=self.get_object(),
-            now=timezone.now(),
+            now=console_clock(),
         )
         shown = DeliverySerializer(delivery).data
         return Response(shown, status=status.HTTP_202_ACCEPTED)
@@ -92,7 +92,7 @@ class DeliveryViewSet(TenantRows[Delivery]):
             tenant=self.actor.tenant,
             actor=self.actor,
             delivery=self.get_object(),
-            now=timezone.now(),
+            now=console_clock(),
             **self.given(ReasonSerializer),
         )
         return Response(DeliverySerializer(delivery).data)

@@ -31,6 +31,7 @@ from subscriptions.views.belongings import (
 )
 from subscriptions.views.manifests import ManifestActions
 from subscriptions.views.redelivering import RedeliveryActions
+from tenants.database import console_clock
 from tenants.models import Tenant
 
 
@@ -127,7 +128,7 @@ class EndpointViewSet(
         """Give a new secret; the old ones sign too until the overlap ends."""
         wanted = self.given(RotationSerializer)
         subject = self.subject()
-        secret = endpoints.rotate_secret(**subject, now=timezone.now(), **wanted)
+        secret = endpoints.rotate_secret(**subject, now=console_clock(), **wanted)
         return self._shown_once(subject["endpoint"], secret, status.HTTP_200_OK)
 
     @extend_schema(request=None, responses={202: DeliverySerializer})

@@ -32,6 +32,7 @@ from subscriptions.services.redelivering import (
 )
 from subscriptions.views.belongings import EndpointActions
 from subscriptions.views.rows import TenantRows
+from tenants.database import console_clock
 from tenants.identifiers import IdentifierInvalid, parse_public_id
 from tenants.models import Tenant
 
@@ -44,7 +45,7 @@ class RedeliveryActions(EndpointActions):
     def recover(self, request: Request, id: str) -> Response:
         """Try the messages that died since then, or in the last 7 days, again."""
         wanted = self.given(RecoverySerializer)
-        now = timezone.now()
+        now = console_clock()
         redelivery = recover(
             **self.subject(),
             since=wanted.get("since", now - RECOVER_DEFAULT),
@@ -68,7 +69,7 @@ class RedeliveryActions(EndpointActions):
     def replay(self, request: Request, id: str) -> Response:
         """Send messages again exactly as then: the same ids, the same bytes."""
         wanted = self.given(ReplaySerializer)
-        subject, now = self.subject(), timezone.now()
+        subject, now = self.subject(), console_clock()
         named = wanted.pop("message_ids", None)
         if named is not None:
             resent = resend_messages(**subject, message_ids=_messages(named))
@@ -83,7 +84,7 @@ class RedeliveryActions(EndpointActions):
     def discard_dead(self, request: Request, id: str) -> Response:
         """Give up the endpoint's dead messages for good, 50,000 a call."""
         wanted = self.given(ReasonSerializer)
-        discarded = discard_all(**self.subject(), now=timezone.now(), **wanted)
+        discarded = discard_all(**self.subject(), now=console_clock(), **wanted)
         return Response({"discarded": discarded})
 
 
