@@ -216,12 +216,15 @@ def _take_batches(cursor: Cursor, turns: Sequence[Turn]) -> list[Any]:
         FROM unnest(%s::uuid[], %s::int[]) AS turn(id, room)
         JOIN subscriptions_endpoint e ON e.id = turn.id
         CROSS JOIN LATERAL (
-            SELECT d.lane, d.next_attempt_at FROM subscriptions_delivery d
-            WHERE d.tenant_id = e.tenant_id AND d.endpoint_id = e.id
-                AND d.status = 'pending' AND d.lane = ANY('{0,1,2}')
-                AND d.next_attempt_at <= now()
-                AND (d.leased_until IS NULL OR d.leased_until < now())
-            ORDER BY d.lane, d.next_attempt_at
+            SELECT one.* FROM unnest('{0,1,2}'::smallint[]) AS lanes(lane)
+            CROSS JOIN LATERAL (
+                SELECT d.lane, d.next_attempt_at FROM subscriptions_delivery d
+                WHERE d.tenant_id = e.tenant_id AND d.endpoint_id = e.id
+                    AND d.status = 'pending' AND d.lane = lanes.lane
+                    AND d.next_attempt_at <= now()
+                    AND (d.leased_until IS NULL OR d.leased_until < now())
+                ORDER BY d.next_attempt_at
+                LIMIT turn.room * e.batch_size) one
             LIMIT turn.room * e.batch_size) due
         GROUP BY e.id""",
         [
@@ -236,43 +239,52 @@ def _take_batches(cursor: Cursor, turns: Sequence[Turn]) -> list[Any]:
     return _take(cursor, sized, _ALL_LANES, BATCHED_ROWS)
 
 
+# Each endpoint's due deliveries by index delivery_due, lane by lane in their order, so
+# that no queue is sorted however long it is; in the order of the turns. Rows that
+# another worker is claiming are passed over, not waited for. Who was stopped or held
+# since the look has no turn. An attempt that was lost with its worker spends no step of
+# the schedule, a few times.
+_TAKE = """
+WITH picked AS (
+    SELECT due.* FROM (
+        SELECT turn.* FROM unnest(%s::bigint[], %s::uuid[], %s::int[])
+            WITH ORDINALITY AS turn(tenant_id, endpoint_id, room, nth)
+        JOIN subscriptions_endpoint e ON e.id = turn.endpoint_id
+            AND e.status = 'active' AND e.deleted_at IS NULL
+            AND (e.hold_until IS NULL OR e.hold_until <= now())
+        ORDER BY turn.nth OFFSET 0) turn
+    CROSS JOIN LATERAL (
+        SELECT one.* FROM unnest(%s::smallint[]) AS lanes(lane)
+        CROSS JOIN LATERAL (
+            SELECT d.tenant_id, d.id, d.leased_until AS lost_at
+            FROM subscriptions_delivery d
+            WHERE d.tenant_id = turn.tenant_id
+                AND d.endpoint_id = turn.endpoint_id
+                AND d.status = 'pending' AND d.lane = lanes.lane
+                AND d.next_attempt_at <= now()
+                AND (d.leased_until IS NULL OR d.leased_until < now())
+            ORDER BY d.next_attempt_at
+            LIMIT turn.room
+            FOR UPDATE SKIP LOCKED) one
+        LIMIT turn.room) due
+    LIMIT %s::int
+)
+UPDATE subscriptions_delivery d
+SET claim_id = %s, leased_until = now() + %s::float8 * interval '1 s',
+    attempt_count = d.attempt_count + 1,
+    schedule_step = d.schedule_step + CASE WHEN lost_at IS NULL
+        OR d.attempt_count - d.schedule_step >= %s THEN 1 ELSE 0 END
+FROM picked
+WHERE d.tenant_id = picked.tenant_id AND d.id = picked.id
+RETURNING d.tenant_id, d.id, d.message_id, d.endpoint_id, d.claim_id,
+    d.attempt_count, d.schedule_step, d.lane, d.is_ordered, d.body, lost_at,
+    extract(epoch FROM clock_timestamp())::float8
+"""
+
+
 def _take(cursor: Cursor, turns: Sequence[Turn], lanes: str, limit: int) -> list[Any]:
-    # Each endpoint's due deliveries by index delivery_due, the most urgent lane first,
-    # in the order of the turns. Rows that another worker is claiming are passed over,
-    # not waited for. Who was stopped or held since the look has no turn. An attempt
-    # that was lost with its worker spends no step of the schedule, a few times.
     cursor.execute(
-        """WITH picked AS (
-            SELECT due.* FROM (
-                SELECT turn.* FROM unnest(%s::bigint[], %s::uuid[], %s::int[])
-                    WITH ORDINALITY AS turn(tenant_id, endpoint_id, room, nth)
-                JOIN subscriptions_endpoint e ON e.id = turn.endpoint_id
-                    AND e.status = 'active' AND e.deleted_at IS NULL
-                    AND (e.hold_until IS NULL OR e.hold_until <= now())
-                ORDER BY turn.nth OFFSET 0) turn
-            CROSS JOIN LATERAL (
-                SELECT d.tenant_id, d.id, d.leased_until AS lost_at
-                FROM subscriptions_delivery d
-                WHERE d.tenant_id = turn.tenant_id
-                    AND d.endpoint_id = turn.endpoint_id
-                    AND d.status = 'pending' AND d.lane = ANY(%s::smallint[])
-                    AND d.next_attempt_at <= now()
-                    AND (d.leased_until IS NULL OR d.leased_until < now())
-                ORDER BY d.lane, d.next_attempt_at
-                LIMIT turn.room
-                FOR UPDATE SKIP LOCKED) due
-            LIMIT %s::int
-        )
-        UPDATE subscriptions_delivery d
-        SET claim_id = %s, leased_until = now() + %s::float8 * interval '1 s',
-            attempt_count = d.attempt_count + 1,
-            schedule_step = d.schedule_step + CASE WHEN lost_at IS NULL
-                OR d.attempt_count - d.schedule_step >= %s THEN 1 ELSE 0 END
-        FROM picked
-        WHERE d.tenant_id = picked.tenant_id AND d.id = picked.id
-        RETURNING d.tenant_id, d.id, d.message_id, d.endpoint_id, d.claim_id,
-            d.attempt_count, d.schedule_step, d.lane, d.is_ordered, d.body, lost_at,
-            extract(epoch FROM clock_timestamp())::float8""",
+        _TAKE,
         [
             numbers(opening.tenant_id for opening, _ in turns),
             uuids(opening.endpoint_id for opening, _ in turns),

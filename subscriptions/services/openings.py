@@ -31,12 +31,15 @@ SELECT e.tenant_id, e.id, e.max_concurrency, e.batch_size,
         SELECT count(*) >= e.batch_size
             OR min(next_attempt_at) <= now() - e.batch_wait_s * interval '1 s'
         FROM (
-            SELECT d.next_attempt_at FROM subscriptions_delivery d
-            WHERE d.tenant_id = e.tenant_id AND d.endpoint_id = e.id
-                AND d.status = 'pending' AND d.lane = ANY('{0,1,2}')
-                AND d.next_attempt_at <= now()
-                AND (d.leased_until IS NULL OR d.leased_until < now())
-            ORDER BY d.lane, d.next_attempt_at LIMIT e.batch_size) batch),
+            SELECT one.* FROM unnest('{0,1,2}'::smallint[]) AS lanes(lane)
+            CROSS JOIN LATERAL (
+                SELECT d.next_attempt_at FROM subscriptions_delivery d
+                WHERE d.tenant_id = e.tenant_id AND d.endpoint_id = e.id
+                    AND d.status = 'pending' AND d.lane = lanes.lane
+                    AND d.next_attempt_at <= now()
+                    AND (d.leased_until IS NULL OR d.leased_until < now())
+                ORDER BY d.next_attempt_at LIMIT e.batch_size) one
+            LIMIT e.batch_size) batch),
     due.urgent, due.late
 FROM waiting w
 CROSS JOIN LATERAL (

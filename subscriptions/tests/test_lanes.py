@@ -2,12 +2,19 @@
 
 import threading
 import time
+from uuid import uuid4
 
 import pytest
 from django.test import override_settings
 
 from subscriptions.models import Lane
-from subscriptions.services.claims import Claimed, claim
+from subscriptions.services.claims import (
+    _TAKE,
+    LOST_SPARED,
+    Claimed,
+    claim,
+    join_by_index,
+)
 from subscriptions.services.pacing import LATE_SLOTS
 from subscriptions.services.sending import deliver
 from subscriptions.tests.delivering import (
@@ -69,6 +76,22 @@ def test_late_retries_have_a_quarter_while_others_wait(tenant: Tenant) -> None:
     late = [one for one in claims if one.is_late]
     assert len(claims) - len(late) == 100
     assert 0 < len(late) <= 25
+
+
+@pytest.mark.parametrize("lanes", ["{0,1}", "{2}", "{0,1,2}"])
+def test_claim_sorts_no_queue_however_long_it_is(tenant: Tenant, lanes: str) -> None:
+    endpoint, _ = make_endpoint(tenant, URL)
+    publish_to(tenant)
+    turn = [[tenant.pk], [endpoint.pk], [8]]
+    values = [*turn, lanes, 8, uuid4(), 60, LOST_SPARED]
+    with pipeline() as connection, connection.cursor() as cursor:
+        join_by_index(cursor)
+        rows = cursor.execute(f"EXPLAIN {_TAKE}", values).fetchall()
+    plan = "\n".join(row[0] for row in rows)
+    assert "Index Scan using delivery_due" in plan
+    assert "(lane = lanes.lane) AND (next_attempt_at <= now())" in plan
+    # The turns, and nothing else.
+    assert plan.count("Sort Key") == plan.count("Sort Key: turn.nth") <= 1
 
 
 def test_late_retries_have_all_that_others_leave(tenant: Tenant) -> None:
