@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from queue import SimpleQueue
 
 import pytest
@@ -99,11 +99,129 @@ def test_names_that_failed_share_a_lane_of_their_own() -> None:
     for number in range(20):
         assert asked(resolver, f"none-{number}.example").error
     lanes = Counter(thread.name for thread in threading.enumerate())
-    before = lanes["dns-slow"]
+    before = lanes["dns-failed"]
     for number in range(20):
         asked(resolver, f"none-{number}.example")
     lanes = Counter(thread.name for thread in threading.enumerate())
-    assert before < lanes["dns-slow"] <= before + 4
+    assert before < lanes["dns-failed"] <= before + 4
+
+
+class Outage(Names):
+    """Name servers of which some can be taken away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failure: Exception | None = None
+        self.is_hanging = False
+
+    def __call__(self, name: str) -> list[str]:
+        self.counts[name] += 1
+        if name.startswith("ill"):
+            if self.is_hanging:
+                self.waiting.release()
+                self.let_go.wait(10)
+            if self.failure is not None:
+                raise self.failure
+        return ["127.0.0.1"]
+
+
+@pytest.fixture
+def outage(monkeypatch: pytest.MonkeyPatch) -> Generator[Outage]:
+    """Answers that are good for a moment, and servers in trouble soon after."""
+    monkeypatch.setattr(resolving, "SLOW_S", 0.1)
+    monkeypatch.setattr(resolving, "FOUND_FOR_S", -1.0)
+    servers = Outage()
+    yield servers
+    servers.let_go.set()
+
+
+FOUND = Answer(("127.0.0.1",))
+
+
+@pytest.mark.parametrize(
+    "failure", [socket.gaierror(socket.EAI_AGAIN, "later"), TimeoutError("late")]
+)
+def test_last_answer_stands_in_while_name_servers_fail(
+    outage: Outage, failure: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolver = Resolver(outage)
+    asked(resolver, "ill.example")
+    outage.failure = failure
+    assert asked(resolver, "ill.example") == FOUND
+    assert resolver.known("ill.example") == FOUND
+    assert asked(resolver, "ill-and-new.example").error
+    monkeypatch.setattr(resolving, "LAST_FOUND_FOR_S", -1.0)
+    outage.failure = None
+    asked(resolver, "ill.example")
+    outage.failure = failure
+    assert asked(resolver, "ill.example").error
+
+
+def test_name_that_is_gone_has_no_last_answer(outage: Outage) -> None:
+    resolver = Resolver(outage)
+    asked(resolver, "ill.example")
+    outage.failure = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    assert asked(resolver, "ill.example").error
+    outage.failure = socket.gaierror(socket.EAI_AGAIN, "later")
+    assert asked(resolver, "ill.example").error
+
+
+def test_name_servers_that_hang_hold_up_neither_their_names_nor_others(
+    outage: Outage,
+) -> None:
+    resolver = Resolver(outage)
+    ill = [f"ill-{number}.example" for number in range(100)]
+    for name in (*ill, "well.example"):
+        asked(resolver, name)
+    outage.is_hanging = True
+    told: SimpleQueue[Answer] = SimpleQueue()
+    for name in (*ill, "well.example"):
+        resolver.ask(name, told.put)
+    for _ in range(8):
+        assert outage.waiting.acquire(timeout=5)
+    assert outage.counts["well.example"] == 1
+    with receiving() as receiver, Driver[str](resolver) as driver:
+        ended: dict[str, Outcome] = {}
+        for name in (*ill, "well.example"):
+            url = f"http://{name}:{receiver.server_port}/"
+            driver.add(Request(url, body=b"{}"), name)
+        while len(driver):
+            ended.update(driver.step(1))
+    assert len(ended) == 101
+    assert {outcome.error for outcome in ended.values()} == {""}
+    assert max(outcome.duration_s for outcome in ended.values()) < 2
+    # Nobody waits for the rest of the hanging look-ups.
+    assert resolver.known("ill-0.example") == FOUND
+    assert resolver.wait_s("never-seen.example") == resolving.DEADLINE_S
+
+
+def test_thread_that_hangs_is_replaced_in_its_lane(
+    outage: Outage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(resolving._HANGING, "found", 8)
+    resolver = Resolver(outage)
+    ill = [f"ill-{number}.example" for number in range(20)]
+    for name in (*ill, "well.example"):
+        asked(resolver, name)
+    outage.is_hanging = True
+    told: SimpleQueue[Answer] = SimpleQueue()
+    for name in ill[:8]:
+        resolver.ask(name, told.put)
+    for _ in range(8):
+        assert outage.waiting.acquire(timeout=5)
+    resolver.ask("well.example", told.put)
+    time.sleep(resolving.SLOW_S)
+    # Whoever asks for it next has it looked up.
+    assert resolver.known("well.example") in (FOUND, None)
+    assert told.get(timeout=5) == FOUND
+    for name in ill[8:]:
+        resolver.ask(name, told.put)
+    for _ in range(8):
+        assert outage.waiting.acquire(timeout=5)
+    assert resolver._lanes["found"].threads <= 8 + 8
+    outage.let_go.set()
+    assert [told.get(timeout=5) for _ in ill] == [FOUND] * 20
+    assert resolver._lanes["found"].threads == 8
 
 
 def test_look_ups_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
