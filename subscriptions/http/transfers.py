@@ -114,7 +114,8 @@ class Transfer:
         if target.scheme == "https":
             self._put(pycurl.CAINFO, authorities())
         if not target.address:
-            self._put(pycurl.RESOLVE, _pins(target, addresses))
+            # Always: libcurl takes the list once, and its cache forgets it in time.
+            self.curl.setopt(pycurl.RESOLVE, _pins(target, addresses))
         if request.body is None:
             self.curl.setopt(pycurl.HTTPGET, 1)
         else:
@@ -208,6 +209,7 @@ class Transfer:
 
 def _pins(target: Target, addresses: tuple[str, ...]) -> list[str]:
     """Return the addresses as libcurl takes them, for this host and port alone."""
-    # With a plus: the entry ages as others do. Every request sets its own anew.
+    # With a plus: the entry ages as others do (60 s), so that names of long ago are
+    # forgotten. No request lives that long, and each one's list replaces the last.
     joined = ",".join(f"[{one}]" if ":" in one else one for one in addresses)
     return [f"+{target.host}:{target.port}:{joined}"]

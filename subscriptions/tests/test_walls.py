@@ -195,6 +195,27 @@ def test_no_address_of_before_is_dialled_again() -> None:
     ]
 
 
+def test_handle_whose_pins_were_forgotten_is_given_them_anew(
+    opened: list[socket.socket],
+) -> None:
+    """Another driver's cache knows as little of the name as one that has expired."""
+    resolver = Scripted(answering(["127.0.0.1"]))
+    with (
+        receiving() as receiver,
+        Driver[int](resolver) as before,
+        Driver[int](resolver) as after,
+    ):
+        found: list[Outcome] = []
+        for driver in (before, after):
+            url = f"http://no-such.invalid:{receiver.server_port}/"
+            driver.add(Request(url, body=b"{}"), 0)
+            while len(driver):
+                found += [outcome for _, outcome in driver.step(1)]
+            after._spare, before._spare = before._spare, after._spare
+    assert [(one.error, one.address) for one in found] == [("", "127.0.0.1")] * 2
+    assert receiver.connections == 2
+
+
 def test_last_wall_stands_when_the_first_is_taken_down(
     walled: None, opened: list[socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
