@@ -9,7 +9,7 @@ run: $(VENV)/run
 	@exec $(RUN) manage.py up --demo
 
 test: $(VENV)/dev
-	@$(RUN) -m pytest
+	@$(RUN) -m pytest --numprocesses 2 --dist loadfile
 
 bench: $(VENV)/dev
 	@$(RUN) -m bench

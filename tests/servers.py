@@ -102,8 +102,9 @@ def pytest_load_initial_conftests(
     early_config: pytest.Config,
 ) -> Generator[None, object, object]:
     """Start the servers before anything reads Django's settings."""
-    if early_config.known_args_namespace.numprocesses:
-        # It only hands out the tests: each process that runs them has its own servers.
+    hands_out = early_config.known_args_namespace.numprocesses
+    if hands_out and "PYTEST_XDIST_WORKER" not in os.environ:
+        # Each of the processes that run the tests has servers of its own.
         return (yield)
     # Short, for Unix sockets live in it.
     directory = tempfile.TemporaryDirectory(
