@@ -5,7 +5,9 @@ Small callbacks come together; a chunk of one large callback follows in a transa
 of its own, so that neither kind holds the other up.
 
 A callback that makes the code raise does not hold up the others: the batch is rolled
-back to its beginning and done one by one, and the culprit is set aside, visibly.
+back and done one by one, and the culprit is set aside, visibly. Each has a transaction
+of its own: who published twice in one would hold device lanes while it waits for others
+that come before these, and workers would wait for each other in a circle.
 One that kills its worker is found by what the worker leaves (`trials`).
 Source: docs/explanation/usage.md
 """
@@ -14,6 +16,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -21,7 +24,7 @@ from psycopg import Connection, errors
 
 from ingest.formats.parsed import Parsed
 from ingest.processing.chunks import conclude, next_chunk, sum_up
-from ingest.processing.claims import claim, claim_large, release
+from ingest.processing.claims import claim, claim_again, claim_large, release
 from ingest.processing.corrections import Corrections
 from ingest.processing.directory import ChannelChanged, Directory, Memory
 from ingest.processing.kept import Kept
@@ -112,11 +115,33 @@ def _transact(
             if claims:
                 with trial(lane, [one.id for one in claims]):
                     _settle_all(lane, claims, now, result)
+    except _Undone as undone:
+        _memory.forget()
+        for one in undone.claims:
+            _transact(partial(_take_again, one, undone.is_hurried), result)
+        return
     except BaseException:
         _memory.forget()
         raise
     result.callbacks += len(claims)
     result.remember()
+
+
+class _Undone(Exception):
+    """A batch of several is undone; its callbacks are to be done one by one."""
+
+    def __init__(self, claims: Sequence[Claim], *, is_hurried: bool) -> None:
+        super().__init__()
+        self.claims = claims
+        self.is_hurried = is_hurried
+
+
+def _take_again(
+    one: Claim, is_hurried: bool, lane: Connection[Any], _now: datetime
+) -> Sequence[Claim]:
+    if is_hurried:
+        lane.execute(_HURRY)
+    return claim_again(lane, one)
 
 
 def _settle_all(
@@ -129,14 +154,16 @@ def _settle_all(
         with lane.transaction():
             _work(lane, claims, now, result)
     except Exception as error:
-        if isinstance(error, errors.LockNotAvailable):
-            lane.execute(_HURRY)
-        elif _is_passing(error):
+        is_hurried = isinstance(error, errors.LockNotAvailable)
+        if not is_hurried and _is_passing(error):
             raise
         _memory.forget()
-        log.warning("A batch of %s is done one by one: %r", len(claims), error)
-        for one in claims:
-            _settle_one(lane, one, now, result)
+        if len(claims) > 1:
+            log.warning("A batch of %s is done one by one: %r", len(claims), error)
+            raise _Undone(claims, is_hurried=is_hurried) from error
+        if is_hurried:
+            lane.execute(_HURRY)
+        _settle_one(lane, claims[0], now, result)
 
 
 def _settle_one(
@@ -207,8 +234,8 @@ def _work(
     heard = hear(lane, offers, now)
     done = [one for one in (conclude(lane, each) for each in outcomes) if one]
     told = settle(lane, done, directory, heard, now)
-    result.add(outcomes, directory, told)
     _finish(lane, [one.claim for one in done])
+    result.add(outcomes, directory, told)
 
 
 def _outcome(one: Claim, now: datetime) -> Outcome:

@@ -35,6 +35,12 @@ SELECT callback_id, tenant_id, received_at FROM ingest_pendingcallback
 WHERE NOT is_large ORDER BY callback_id LIMIT %s FOR UPDATE SKIP LOCKED
 """
 
+#: Unless another worker took it meanwhile.
+_PICK_AGAIN = """
+SELECT callback_id, tenant_id, received_at FROM ingest_pendingcallback
+WHERE callback_id = %s AND tenant_id = %s FOR UPDATE SKIP LOCKED
+"""
+
 #: One that this worker has parsed already goes before the oldest.
 _PICK_LARGE = """
 SELECT callback_id, tenant_id, received_at FROM ingest_pendingcallback
@@ -114,6 +120,15 @@ def claim(lane: Connection[Any], limit: int) -> list[Claim]:
         if small:
             return [_claim(row, lost) for row in small]
     return []
+
+
+def claim_again(lane: Connection[Any], one: Claim) -> list[Claim]:
+    """Hold a callback whose transaction was undone, unless somebody else does."""
+    picked = lane.execute(_PICK_AGAIN, [one.id, one.tenant_id], binary=True).fetchall()
+    if not picked:
+        return []
+    lost = left(lane, [one.id])
+    return [_claim(row, lost) for row in _fetch(lane, picked, _ANY_BYTES)]
 
 
 def claim_large(lane: Connection[Any], now: datetime, kept: Kept) -> list[Claim]:

@@ -19,6 +19,9 @@ from ingest.models import (
     PendingCallback,
 )
 from ingest.processing import batch
+from ingest.processing.claims import claim_again as real_claim_again
+from ingest.processing.settling import settle as real_settle
+from ingest.processing.work import Claim
 from ingest.tests.accepting import Inlet, drain, interval
 from tenants.database import acting_for, pipeline
 from tenants.identifiers import new_id
@@ -65,6 +68,54 @@ def test_a_poison_callback_is_set_aside_and_holds_nobody_up(
     ]
     assert rejection(tenant).code == "processing_failed"
     assert len(lane.readings()) == 2
+
+
+def test_callbacks_that_are_done_one_by_one_share_no_transaction(
+    lane: Inlet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drain()
+    published: dict[str, int] = {}
+
+    def settle(connection: psycopg.Connection[Any], outcomes: Any, *rest: Any) -> int:
+        row = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
+        assert row is not None
+        published[row[0]] = published.get(row[0], 0) + 1
+        if len(outcomes) > 1:
+            raise ArithmeticError
+        return real_settle(connection, outcomes, *rest)
+
+    ids = [lane.accept([interval(MIDNIGHT)], device=name) for name in "CAB"]
+    monkeypatch.setattr(batch, "settle", settle)
+    assert batch.process_batch(500).callbacks == len(ids)
+    assert list(published.values()) == [1, 1, 1, 1]
+    assert {lane.callback(one).state for one in ids} == {CallbackState.PROCESSED}
+
+
+def test_a_callback_that_another_worker_took_meanwhile_is_left_to_it(
+    lane: Inlet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drain()
+    ids = [lane.accept([interval(MIDNIGHT)], device=name) for name in "AB"]
+    with pipeline() as rival:
+
+        def settle(_: Any, outcomes: Any, *rest: Any) -> int:
+            monkeypatch.setattr(batch, "claim_again", claim_again)
+            monkeypatch.setattr(batch, "settle", real_settle)
+            raise ArithmeticError
+
+        def claim_again(connection: psycopg.Connection[Any], one: Claim) -> list[Claim]:
+            rival.execute(
+                """SELECT FROM ingest_pendingcallback WHERE callback_id = %s
+                FOR UPDATE NOWAIT""",
+                [ids[0]],
+            )
+            return real_claim_again(connection, one)
+
+        monkeypatch.setattr(batch, "settle", settle)
+        assert batch.process_batch(500).callbacks == 1
+    states = [lane.callback(one).state for one in ids]
+    assert states == [CallbackState.ACCEPTED, CallbackState.PROCESSED]
+    drain()
 
 
 def test_a_passing_fault_leaves_the_batch_for_later(
