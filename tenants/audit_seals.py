@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from uuid import UUID
 
 from tenants.actors import operator
@@ -59,19 +60,23 @@ def seal_trail(tenant_id: int, *, now: datetime) -> int:
     What is older than LATE is left alone. Seals that were taken out would otherwise be
     made anew, over entries that were changed meanwhile.
     """
-    count = 0
-    while sealed := _seal_stretch(tenant_id, now):
+    count, sealed, since = 0, STRETCH, now - LATE
+    while sealed == STRETCH:
+        # What is older than a full stretch's last entry has been sealed by then.
+        sealed, since = _seal_stretch(tenant_id, since, now - SETTLED)
         count += sealed
     return count
 
 
-def _seal_stretch(tenant_id: int, now: datetime) -> int:
+def _seal_stretch(
+    tenant_id: int, since: datetime, before: datetime
+) -> tuple[int, datetime]:
+    """Seal the oldest entries of that time; return how many, and when the last was."""
     with acting_for(tenant_id):
         _lock(tenant_id)
-        wanted = _unsealed(tenant_id, since=now - LATE, before=now - SETTLED)[:STRETCH]
-        if wanted:
-            _add_seal(tenant_id, wanted)
-    return len(wanted)
+        found = _unsealed(tenant_id, since=since, before=before)
+        wanted = list(islice(found, STRETCH))
+        return len(wanted), _add_seal(tenant_id, wanted) if wanted else since
 
 
 def accept_trail(tenant: Tenant, *, now: datetime) -> int:
@@ -82,7 +87,7 @@ def accept_trail(tenant: Tenant, *, now: datetime) -> int:
     """
     with acting_for(tenant):
         _lock(tenant.pk)
-        old = _unsealed(tenant.pk, since=None, before=now - LATE)
+        old = list(_unsealed(tenant.pk, since=None, before=now - LATE))
         for start in range(0, len(old), STRETCH):
             _add_seal(tenant.pk, old[start : start + STRETCH])
         if old:
@@ -104,7 +109,8 @@ def _lock(tenant_id: int) -> None:
     Tenant.objects.select_for_update(no_key=True).get(pk=tenant_id)
 
 
-def _add_seal(tenant_id: int, wanted: Sequence[UUID]) -> None:
+def _add_seal(tenant_id: int, wanted: Sequence[UUID]) -> datetime:
+    """Seal these entries; return when the last of them was."""
     seals = AuditSeal.objects.filter(tenant_id=tenant_id).order_by("-sequence")
     last = seals.first()
     mine = AuditEntry.objects.filter(tenant_id=tenant_id, pk__in=wanted)
@@ -119,12 +125,13 @@ def _add_seal(tenant_id: int, wanted: Sequence[UUID]) -> None:
         entries=packed,
         sealed=seal(digest, context=seal_context(tenant_id, sequence)),
     )
+    return entries[-1].at
 
 
 def _unsealed(
     tenant_id: int, *, since: datetime | None, before: datetime
-) -> list[UUID]:
-    """Return the entries of that time that no seal has, the oldest first."""
+) -> Iterator[UUID]:
+    """Find the entries of that time that no seal has, the oldest first, as asked."""
     found = AuditEntry.objects.filter(tenant_id=tenant_id, at__lt=before)
     seals = AuditSeal.objects.filter(tenant_id=tenant_id)
     if since is not None:
@@ -132,7 +139,8 @@ def _unsealed(
         found, seals = found.filter(at__gte=since), seals.filter(until_at__gte=since)
     known = {one for each in seals.iterator() for one, _ in _unpacked(each)}
     ids = found.order_by("at", "pk").values_list("pk", flat=True)
-    return [entry_id for entry_id in ids if entry_id not in known]
+    found_ids = ids.iterator(chunk_size=STRETCH)
+    return (entry_id for entry_id in found_ids if entry_id not in known)
 
 
 def verify_trail(tenant_id: int, *, now: datetime) -> list[Flaw]:
@@ -141,7 +149,7 @@ def verify_trail(tenant_id: int, *, now: datetime) -> list[Flaw]:
         seals = list(AuditSeal.objects.filter(tenant_id=tenant_id).order_by("sequence"))
         flaws = [*_broken_seals(seals), *_changed_entries(tenant_id, seals)]
         # What the next seal takes is no flaw: it may be late.
-        old = _unsealed(tenant_id, since=None, before=now - LATE - SETTLED)
+        old = list(_unsealed(tenant_id, since=None, before=now - LATE - SETTLED))
     if old and not seals:
         return [Flaw("seal 1", "is missing")]
     return flaws + [Flaw(f"{one}", UNSEALED) for one in old]

@@ -11,10 +11,12 @@ from django.core.management import CommandError, call_command
 from django.db import ProgrammingError, connection, connections, transaction
 from django.test import override_settings
 
+from tenants import audit_seals
 from tenants.actors import Actor
 from tenants.audit_seals import (
     SETTLED,
     UNSEALED,
+    _seal_stretch,
     accept_trail,
     seal_trail,
     verify_trail,
@@ -159,6 +161,33 @@ def test_a_trail_without_any_seal_is_not_taken_for_whole(
             "DELETE FROM tenants_auditseal WHERE tenant_id = %s", [tenant.pk]
         )
     assert flaws(tenant) == {"seal 1": "is missing"}
+
+
+def test_a_stretch_looks_no_further_back_than_the_one_before(
+    tenant: Tenant, actor: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_seals, "STRETCH", 2)
+    with acting_for(tenant):
+        # At one and the same moment: that of the transaction.
+        for number in range(5):
+            record_audit(actor=actor, action="a.b", subject=f"{number}")
+    for number in range(6):
+        with acting_for(tenant):
+            record_audit(actor=actor, action="a.b", subject=f"{number}")
+    with acting_for(tenant):
+        at = AuditEntry.objects.filter(tenant=tenant).values_list("at", flat=True)
+        moments = sorted(at)
+    asked: list[datetime] = []
+
+    def seal_stretch(tenant_id: int, since: datetime, before: datetime) -> Any:
+        asked.append(since)
+        return real(tenant_id, since, before)
+
+    real = _seal_stretch
+    monkeypatch.setattr(audit_seals, "_seal_stretch", seal_stretch)
+    assert seal_trail(tenant.pk, now=now() + LATER) == len(moments)
+    assert asked[1:] == moments[1 : len(asked) * 2 - 2 : 2]
+    assert flaws(tenant) == {}
 
 
 @pytest.mark.parametrize(
