@@ -61,7 +61,8 @@ def test_a_platform_that_is_well_is_told_so(platform: Platform) -> None:
     assert status == 0
     for code in ("database.durable", "work.sweeps", "listener.ready", "console.alive"):
         assert found[code]["level"] == "ok", found[code]
-    assert found["broker.workers"]["seen"] == "billing 1, deliver 1, ingest 1"
+    seen = found["broker.workers"]["seen"]
+    assert seen == "billing 1, deliver 1, ingest 1, upkeep 1"
     assert found["listener.tls"]["seen"] == "TLSv1.3"
     assert found["listener.certificate"]["level"] == "warn"
 

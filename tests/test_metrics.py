@@ -130,6 +130,8 @@ def test_the_page_lists_every_figure_with_its_labels_and_none_besides(
     pair: Running, sender: Sender
 ) -> None:
     pair.post(sender, callback())
+    # Another process than the one that answered may be asked, a moment behind it.
+    soon(lambda: total(scraped(pair), "gridhook_listener_replies_total") > 0)
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(
         pair.ask("/metrics", method="GET").body.decode()

@@ -20,7 +20,7 @@ from tenants.database import pipeline
 from tenants.identifiers import created_at, first_id
 
 #: Rows that one transaction forgets at most: some tens of milliseconds.
-STEP = 5_000
+STEP = 2_000
 #: Devices that one transaction looks at, and old messages that it forgets of each.
 DEVICE_STEP = 200
 DEVICE_MESSAGES = 50

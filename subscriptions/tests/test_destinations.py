@@ -24,7 +24,6 @@ from tenants.models import Tenant
 from tenants.services import NewTenant
 from tenants.signing import parse_public, verify_ed25519
 
-NOW_S = int(time.time())
 URL = "https://subscriber.example/hook"
 BODY = b'{"b": 1, "a": "\xc3\xa9"}\n'
 
@@ -49,7 +48,7 @@ def test_request_is_signed_by_every_secret_in_force(tenant: Tenant) -> None:
     with acting_for(tenant):
         newest = add_secret(endpoint)
         add_secret(endpoint, expires_at=datetime.now(tz=UTC) - timedelta(seconds=1))
-    request = signed_request(loaded(endpoint), "msg_1", NOW_S, BODY)
+    request = signed_request(loaded(endpoint), "msg_1", int(time.time()), BODY)
     sent = fields(request.headers)
     assert (request.url, request.body, request.method) == (URL, BODY, "POST")
     assert sent["content-type"] == "application/json"
@@ -66,7 +65,9 @@ def test_extra_signatures_are_added_when_asked_for(tenant: Tenant) -> None:
     endpoint, secret = make_endpoint(tenant, URL, extra_signatures=["v1a", "stripe"])
     with acting_for(tenant):
         key = ensure_key(tenant)
-    sent = fields(signed_request(loaded(endpoint), "msg_2", NOW_S, BODY).headers)
+    sent = fields(
+        signed_request(loaded(endpoint), "msg_2", int(time.time()), BODY).headers
+    )
     stripe.WebhookSignature.verify_header(
         BODY.decode(), sent["stripe-signature"], secret, tolerance=300
     )
@@ -76,7 +77,7 @@ def test_extra_signatures_are_added_when_asked_for(tenant: Tenant) -> None:
         timestamp=sent["webhook-timestamp"],
         header=sent["webhook-signature"],
         body=BODY,
-        now_s=NOW_S,
+        now_s=int(time.time()),
     )
     Webhook(secret).verify(BODY, {**sent, "webhook-signature": only_v1(sent)})
 
@@ -98,7 +99,7 @@ def test_credentials_travel_with_messages_and_handshakes(tenant: Tenant) -> None
     )
     destination = loaded(endpoint)
     for request in (
-        signed_request(destination, "msg_3", NOW_S, BODY, "application/x"),
+        signed_request(destination, "msg_3", int(time.time()), BODY, "application/x"),
         plain_request(destination, method="OPTIONS", headers=["A: b"]),
     ):
         sent = fields(request.headers)

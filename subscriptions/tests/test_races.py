@@ -93,7 +93,8 @@ def test_zombie_is_refused_a_hundred_times_of_a_hundred(
     assert {one.status for one in found} == {"pending"}
     assert {one.pk: one.next_attempt_at for one in found} == settled
     assert caplog.text.count("refused: its lease had ended") == 200
-    assert len(attempts(tenant)) == 300
+    made = [one for one in attempts(tenant) if one.error != "worker_lost"]
+    assert len(made) == 300
 
 
 @pytest.mark.parametrize("ahead_s", [3_600.0, -3_600.0])

