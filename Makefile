@@ -9,7 +9,7 @@ run: $(VENV)/run
 	@exec $(RUN) manage.py up --demo
 
 test: $(VENV)/dev
-	@$(RUN) -m pytest --numprocesses 2 --dist loadfile
+	@$(RUN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 bench: $(VENV)/dev
 	@$(RUN) -m bench

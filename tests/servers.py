@@ -116,6 +116,13 @@ def pytest_load_initial_conftests(
     return (yield)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, so that no process is left with it at the end."""
+    items.sort(
+        key=lambda item: not any(map(item.get_closest_marker, ("processes", "browser")))
+    )
+
+
 _running: list[tuple[Servers, tempfile.TemporaryDirectory[str]]] = []
 
 
