@@ -7,6 +7,7 @@ Source: docs/explanation/delivery.md
 """
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -85,7 +86,7 @@ class Claimer:
     def __init__(self, pacing: Pacing) -> None:
         self._pacing = pacing
         self._openings: list[Opening] = []
-        self._look_at = 0.0
+        self._look_at = -math.inf
 
     @property
     def is_awaiting(self) -> bool:
@@ -115,7 +116,7 @@ class Claimer:
             claims = _claim(cursor, turns, room) if turns and room.of_all else []
         if not turns or len(claims) < min(room.of_all, sum(most for _, most in turns)):
             # Somebody had less than was thought: it is time for another look.
-            self._look_at = 0.0
+            self._look_at = -math.inf
         return claims
 
 

@@ -7,6 +7,7 @@ quick it is, and how it has answered lately.
 Source: docs/explanation/delivery.md
 """
 
+import math
 import random
 import threading
 from collections import OrderedDict, deque
@@ -79,12 +80,12 @@ class _Pace:
     limit: float = FIRST_LIMIT
     latency_s: float = 0.0
     failures: int = 0
-    cut_at: float = 0.0
+    cut_at: float = -math.inf
     has_answered: bool = False
     #: Whether its latest answer asked for fewer at a time.
     is_throttled: bool = False
     #: Until when it is spared, although its row may not say so yet.
-    spared_until: float = 0.0
+    spared_until: float = -math.inf
     #: What it may have on its way at most, as its admin says.
     most: int = FIRST_LIMIT
     #: Requests that are claimed for it and wait for one of those on their way to end.
@@ -131,7 +132,7 @@ class _Pace:
         self.latency_s += weight * (now - started - self.latency_s)
         self.has_answered = True
         self.failures = 0 if verdict else self.failures + 1
-        self.spared_until = 0.0 if verdict else self.spared_until
+        self.spared_until = -math.inf if verdict else self.spared_until
         self.is_throttled = verdict is None
         self.results.append((started, verdict))
         if verdict:

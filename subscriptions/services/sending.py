@@ -7,6 +7,7 @@ message then goes out again under the same id. Source: docs/explanation/delivery
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -59,8 +60,8 @@ class _Turn:
         self._pacing = pacing
         self._claimer = Claimer(pacing)
         self._claim: Future[list[Claimed]] | None = None
-        self._claim_at = 0.0
-        self._worked_at = 0.0
+        self._claim_at = -math.inf
+        self._worked_at = -math.inf
         self._ahead = Ahead(pacing)
         self._return: Future[None] | None = None
         self._failure: Exception | None = None
