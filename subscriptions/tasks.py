@@ -7,13 +7,13 @@ from celery.worker import state
 from django.conf import settings
 
 from subscriptions.services.consenting import ask_consent
+from subscriptions.services.delivering.next_due import next_due_s
+from subscriptions.services.delivering.sending import deliver
 from subscriptions.services.manifests import send_manifests
 from subscriptions.services.ordering import release_stuck
 from subscriptions.services.orphans import cancel_orphans
 from subscriptions.services.redelivering import redeliver
 from subscriptions.services.retention import forget_messages
-from subscriptions.services.sending import deliver
-from subscriptions.services.soonest import soonest_s
 from subscriptions.services.tokens import fetch_tokens
 from tenants.database import database_clock
 from tenants.doorbell import ring
@@ -30,7 +30,7 @@ def deliver_due(**_: Any) -> None:
     if deliver(turn_s=TURN_S, linger_s=LINGER_S, is_stopping=_is_stopping):
         ring("subscriptions.deliver")
         return
-    after_s = soonest_s(within_s=settings.SWEEP_INTERVAL_S)
+    after_s = next_due_s(within_s=settings.SWEEP_INTERVAL_S)
     if after_s is not None:
         ring("subscriptions.deliver", after_s)
 

@@ -17,7 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from subscriptions.queries.redeliveries import CLOCK_MARGIN
-from subscriptions.services.claims import join_by_index
+from subscriptions.services.delivering.claims import join_by_index
 from subscriptions.services.publishing import Event, publish
 from tenants.database import Cursor, pipeline
 from tenants.doorbell import ring

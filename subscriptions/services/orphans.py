@@ -8,7 +8,7 @@ them, and nobody waits in a circle.
 from time import monotonic
 from uuid import UUID
 
-from subscriptions.services.claims import join_by_index
+from subscriptions.services.delivering.claims import join_by_index
 from tenants.database import Cursor, pipeline
 
 #: Deliveries that one step cancels at most.

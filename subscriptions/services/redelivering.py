@@ -25,7 +25,7 @@ from subscriptions.models import (
     RedeliveryStatus,
 )
 from subscriptions.queries.redeliveries import CLOCK_MARGIN, count_to_redeliver
-from subscriptions.services.claims import join_by_index
+from subscriptions.services.delivering.claims import join_by_index
 from subscriptions.services.endpoints.rows import locked
 from subscriptions.services.requeueing import requeue
 from tenants.actors import Actor

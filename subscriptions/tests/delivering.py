@@ -7,10 +7,10 @@ from typing import Any
 from subscriptions.http import Outcome
 from subscriptions.models import Attempt, Delivery, Endpoint, EndpointSecret
 from subscriptions.sealing import secret_context
-from subscriptions.services.claims import Claimed, claim
+from subscriptions.services.delivering.claims import Claimed, claim
+from subscriptions.services.delivering.recording import Result, record
+from subscriptions.services.delivering.sending import deliver
 from subscriptions.services.publishing import Event, publish
-from subscriptions.services.recording import Result, record
-from subscriptions.services.sending import deliver
 from subscriptions.tests.receivers import Received, Reply
 from tenants.database import acting_for, pipeline
 from tenants.models import Tenant

@@ -9,8 +9,8 @@ from django.test import override_settings
 from standardwebhooks.webhooks import Webhook
 
 from subscriptions.models import Endpoint
-from subscriptions.services.parcels import parcels
-from subscriptions.services.sending import deliver
+from subscriptions.services.delivering.parcels import parcels
+from subscriptions.services.delivering.sending import deliver
 from subscriptions.tests.delivering import (
     attempts,
     claimed_of,

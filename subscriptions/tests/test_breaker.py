@@ -9,8 +9,8 @@ from django.test import override_settings
 
 from subscriptions.breaking import PATIENCE
 from subscriptions.models import Breaker, ConsentStep, Delivery, Endpoint
-from subscriptions.services.claims import Claimed, claim
-from subscriptions.services.sending import deliver
+from subscriptions.services.delivering.claims import Claimed, claim
+from subscriptions.services.delivering.sending import deliver
 from subscriptions.tests.delivering import (
     claimed_of,
     deliveries,

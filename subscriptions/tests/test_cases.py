@@ -11,8 +11,8 @@ from standardwebhooks import Webhook
 from subscriptions.breaking import PATIENCE
 from subscriptions.events import Event
 from subscriptions.models import Delivery, Message
+from subscriptions.services.delivering.sending import deliver
 from subscriptions.services.publishing import publish
-from subscriptions.services.sending import deliver
 from subscriptions.tests.delivering import (
     attempts,
     claimed_of,

@@ -13,11 +13,11 @@ from django.test import override_settings
 
 from subscriptions.http import Outcome, send_all
 from subscriptions.models import Endpoint
-from subscriptions.services.claims import LOST_SPARED, Claimed, claim
-from subscriptions.services.pacing import FIRST_LIMIT
-from subscriptions.services.parcels import single
-from subscriptions.services.recording import Result, record
-from subscriptions.services.sending import deliver
+from subscriptions.services.delivering.claims import LOST_SPARED, Claimed, claim
+from subscriptions.services.delivering.pacing import FIRST_LIMIT
+from subscriptions.services.delivering.parcels import single
+from subscriptions.services.delivering.recording import Result, record
+from subscriptions.services.delivering.sending import deliver
 from subscriptions.tests.delivering import (
     attempts,
     deliver_until,
@@ -178,7 +178,7 @@ import os
 os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
 import django
 django.setup()
-from subscriptions.services.sending import deliver
+from subscriptions.services.delivering.sending import deliver
 deliver()
 """
 

@@ -6,8 +6,8 @@ from gridhook_client import Verifier
 from gridhook_client.completeness import Missing, missing
 from subscriptions.models import Endpoint
 from subscriptions.services.consenting import ask_consent
+from subscriptions.services.delivering.sending import deliver
 from subscriptions.services.manifests import send_manifests
-from subscriptions.services.sending import deliver
 from subscriptions.tests.calling import Caller, in_role
 from subscriptions.tests.history import write_history
 from subscriptions.tests.receivers import Received, Reply, consenting, receiving

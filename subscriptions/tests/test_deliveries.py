@@ -21,8 +21,8 @@ from subscriptions.services.deliveries import (
     resend_messages,
     retry_delivery,
 )
+from subscriptions.services.delivering.sending import deliver
 from subscriptions.services.endpoints.rows import EndpointUnknown
-from subscriptions.services.sending import deliver
 from subscriptions.tests.delivering import (
     attempts,
     delivery_of,

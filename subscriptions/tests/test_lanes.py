@@ -8,15 +8,15 @@ import pytest
 from django.test import override_settings
 
 from subscriptions.models import Lane
-from subscriptions.services.claims import (
+from subscriptions.services.delivering.claims import (
     _TAKE,
     LOST_SPARED,
     Claimed,
     claim,
     join_by_index,
 )
-from subscriptions.services.pacing import LATE_SLOTS
-from subscriptions.services.sending import deliver
+from subscriptions.services.delivering.pacing import LATE_SLOTS
+from subscriptions.services.delivering.sending import deliver
 from subscriptions.tests.delivering import (
     claimed_of,
     deliveries,

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from subscriptions.models import Endpoint, MaintenanceWindow
-from subscriptions.services.claims import claim
-from subscriptions.services.pacing import FAILING_LIMIT
+from subscriptions.services.delivering.claims import claim
+from subscriptions.services.delivering.pacing import FAILING_LIMIT
 from subscriptions.tests.delivering import (
     claimed_of,
     deliveries,

@@ -19,8 +19,8 @@ from django.test import override_settings
 
 from subscriptions.models import Delivery, Endpoint
 from subscriptions.services.consenting import ask_consent
+from subscriptions.services.delivering.sending import deliver
 from subscriptions.services.endpoints import create_endpoint
-from subscriptions.services.sending import deliver
 from subscriptions.tests.delivering import deliver_until, publish_to
 from tenants import secret_arguments
 from tenants.actors import Actor

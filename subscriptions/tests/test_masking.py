@@ -11,7 +11,7 @@ from subscriptions.batches import Verdict
 from subscriptions.masking import MASK, forms_of, hidden, hidden_bytes
 from subscriptions.models import Attempt
 from subscriptions.sealing import Sealer
-from subscriptions.services.claims import Claimed
+from subscriptions.services.delivering.claims import Claimed
 from subscriptions.tests.delivering import (
     attempts,
     claimed_of,

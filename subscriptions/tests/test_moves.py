@@ -3,8 +3,8 @@
 import pytest
 
 from subscriptions.models import Endpoint
-from subscriptions.services.claims import Claimed
-from subscriptions.services.recording import Result, record
+from subscriptions.services.delivering.claims import Claimed
+from subscriptions.services.delivering.recording import Result, record
 from subscriptions.tests.delivering import (
     attempts,
     claimed_of,

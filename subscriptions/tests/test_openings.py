@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 from subscriptions.models import Endpoint
-from subscriptions.services import openings
-from subscriptions.services.claims import join_by_index
-from subscriptions.services.openings import look
+from subscriptions.services.delivering import openings
+from subscriptions.services.delivering.claims import join_by_index
+from subscriptions.services.delivering.openings import look
 from subscriptions.tests.delivering import (
     claimed_of,
     make_endpoint,

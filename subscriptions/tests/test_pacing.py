@@ -3,7 +3,7 @@
 from dataclasses import replace
 from uuid import UUID, uuid4
 
-from subscriptions.services.pacing import (
+from subscriptions.services.delivering.pacing import (
     COSTLY_WEIGHT,
     EVIDENCE_S,
     EVIDENCE_WEIGHT,

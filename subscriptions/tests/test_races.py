@@ -9,9 +9,9 @@ from uuid import UUID
 import pytest
 
 from subscriptions.models import Delivery, Endpoint
-from subscriptions.services.claims import Claimer, claim
-from subscriptions.services.pacing import Pacing
-from subscriptions.services.recording import Result, record
+from subscriptions.services.delivering.claims import Claimer, claim
+from subscriptions.services.delivering.pacing import Pacing
+from subscriptions.services.delivering.recording import Result, record
 from subscriptions.tests.delivering import (
     attempts,
     claimed_of,

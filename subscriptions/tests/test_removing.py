@@ -17,9 +17,9 @@ from subscriptions.models import (
     Redelivery,
 )
 from subscriptions.services import orphans
+from subscriptions.services.delivering.sending import deliver
 from subscriptions.services.endpoints import delete_endpoint
 from subscriptions.services.orphans import cancel_orphans
-from subscriptions.services.sending import deliver
 from subscriptions.tasks import cancel_orphaned_deliveries
 from subscriptions.tests.calling import Caller, code, register
 from subscriptions.tests.delivering import deliveries, make_endpoint, publish_to

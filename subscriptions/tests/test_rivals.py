@@ -17,16 +17,16 @@ from subscriptions.http import send_all
 from subscriptions.models import Endpoint, MaintenanceWindow, Redelivery
 from subscriptions.queries.redeliveries import count_to_redeliver
 from subscriptions.services import redelivering
-from subscriptions.services.claims import claim
+from subscriptions.services.delivering.claims import claim
+from subscriptions.services.delivering.parcels import single
+from subscriptions.services.delivering.recording import Result, record
+from subscriptions.services.delivering.sending import deliver
 from subscriptions.services.endpoints import (
     EndpointLimitReached,
     create_endpoint,
     delete_endpoint,
     registering,
 )
-from subscriptions.services.parcels import single
-from subscriptions.services.recording import Result, record
-from subscriptions.services.sending import deliver
 from subscriptions.tests.calling import URL
 from subscriptions.tests.delivering import (
     attempts,

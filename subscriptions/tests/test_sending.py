@@ -13,7 +13,7 @@ from gidgethub.sansio import validate_event
 from standardwebhooks.webhooks import Webhook
 
 from subscriptions.models import Delivery, Endpoint, EndpointSecret
-from subscriptions.services.sending import deliver
+from subscriptions.services.delivering.sending import deliver
 from subscriptions.tests.delivering import (
     add_secret,
     answering,

@@ -16,8 +16,8 @@ from subscriptions.http import Outcome
 from subscriptions.models import Delivery, Endpoint
 from subscriptions.sealing import Sealer
 from subscriptions.services import tokens
+from subscriptions.services.delivering.sending import deliver
 from subscriptions.services.destinations import load, plain_request
-from subscriptions.services.sending import deliver
 from subscriptions.tests.delivering import (
     attempts,
     deliver_until,

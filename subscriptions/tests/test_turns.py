@@ -12,13 +12,13 @@ import pytest
 from subscriptions.events import Event
 from subscriptions.filtering import Subject
 from subscriptions.models import LanePlace
-from subscriptions.services import claims
-from subscriptions.services.openings import look
-from subscriptions.services.pacing import Opening
+from subscriptions.services.delivering import claims
+from subscriptions.services.delivering.openings import look
+from subscriptions.services.delivering.pacing import Opening
+from subscriptions.services.delivering.recorder import Recorder
+from subscriptions.services.delivering.recording import Result
+from subscriptions.services.delivering.sending import deliver
 from subscriptions.services.publishing import publish
-from subscriptions.services.recorder import Recorder
-from subscriptions.services.recording import Result
-from subscriptions.services.sending import deliver
 from subscriptions.tests.delivering import (
     answering,
     attempts,

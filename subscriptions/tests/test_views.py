@@ -11,9 +11,9 @@ from standardwebhooks.webhooks import Webhook
 from subscriptions.catalogue import CATALOGUE
 from subscriptions.models import Delivery, Endpoint, EndpointSecret
 from subscriptions.services.consenting import ask_consent
+from subscriptions.services.delivering.sending import deliver
 from subscriptions.services.orphans import cancel_orphans
 from subscriptions.services.redelivering import redeliver
-from subscriptions.services.sending import deliver
 from subscriptions.tests.calling import URL, Caller, code, register
 from subscriptions.tests.delivering import (
     deliver_until,

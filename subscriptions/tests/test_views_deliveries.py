@@ -1,6 +1,6 @@
 """What the API shows of a delivery's attempts."""
 
-from subscriptions.services.sending import deliver
+from subscriptions.services.delivering.sending import deliver
 from subscriptions.tests.calling import Caller
 from subscriptions.tests.delivering import delivery_of, make_endpoint, publish_to
 from subscriptions.tests.receivers import Received, Reply, receiving

@@ -9,7 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from subscriptions.models import Delivery
-from subscriptions.services.sending import deliver
+from subscriptions.services.delivering.sending import deliver
 from subscriptions.tests.calling import Caller, code, register
 from subscriptions.tests.delivering import deliver_until, make_endpoint, publish_to
 from subscriptions.tests.receivers import Received, Reply, receiving

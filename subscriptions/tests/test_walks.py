@@ -6,8 +6,8 @@ from django.conf import settings
 
 from subscriptions.models import Endpoint
 from subscriptions.services.deliveries import retry_delivery
+from subscriptions.services.delivering.sending import deliver
 from subscriptions.services.endpoints import rotate_secret
-from subscriptions.services.sending import deliver
 from subscriptions.tests.delivering import (
     answering,
     attempts,

@@ -7,7 +7,7 @@ import pytest
 
 from subscriptions.breaking import PATIENCE
 from subscriptions.models import Endpoint, MaintenanceWindow
-from subscriptions.services.sending import deliver
+from subscriptions.services.delivering.sending import deliver
 from subscriptions.services.windows import WINDOW_LIMIT
 from subscriptions.tests.calling import Caller, code, register
 from subscriptions.tests.delivering import (

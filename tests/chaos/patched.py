@@ -28,8 +28,12 @@ from django.conf import settings  # noqa: E402 (Django's settings come first)
 
 from config.celery import app  # noqa: E402
 from ingest.processing import batch, claims, parsing, trials  # noqa: E402
-from subscriptions.services import claims as due  # noqa: E402
-from subscriptions.services import pacing, recording, sending  # noqa: E402
+from subscriptions.services.delivering import claims as due  # noqa: E402
+from subscriptions.services.delivering import (  # noqa: E402
+    pacing,
+    recording,
+    sending,
+)
 
 SLOW_S = 4.0
 #: The longest exchange of a hasty deliverer.

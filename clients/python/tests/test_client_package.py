@@ -15,8 +15,8 @@ import pytest
 from ingest.tests.listening import new_sender, running_listener, stored
 from subscriptions.models import Delivery, Endpoint
 from subscriptions.services.consenting import ask_consent
+from subscriptions.services.delivering.sending import deliver
 from subscriptions.services.endpoints import create_endpoint, send_test
-from subscriptions.services.sending import deliver
 from tenants.actors import Actor
 from tenants.database import acting_for
 from tenants.identifiers import created_at

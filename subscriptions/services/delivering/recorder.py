@@ -16,7 +16,7 @@ from typing import Self
 import psycopg
 from django.conf import settings
 
-from subscriptions.services.recording import Result, record
+from subscriptions.services.delivering.recording import Result, record
 from tenants.identifiers import public_id
 
 log = logging.getLogger(__name__)

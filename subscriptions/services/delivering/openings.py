@@ -1,6 +1,6 @@
 """Finding the endpoints that have something due and may be sent to now."""
 
-from subscriptions.services.pacing import Opening
+from subscriptions.services.delivering.pacing import Opening
 from subscriptions.services.window_ends import close_over
 from tenants.database import Cursor
 

@@ -18,11 +18,16 @@ from django.conf import settings
 
 from subscriptions.models import Lane
 from subscriptions.sealing import secret_context
-from subscriptions.services.arrays import numbers, uuids
+from subscriptions.services.delivering.arrays import numbers, uuids
+from subscriptions.services.delivering.limits import (
+    Bound,
+    lift_drains,
+    locked_bounds,
+    use_up,
+)
+from subscriptions.services.delivering.openings import look
+from subscriptions.services.delivering.pacing import Opening, Pacing, Room
 from subscriptions.services.destinations import Destination, load
-from subscriptions.services.limits import Bound, lift_drains, locked_bounds, use_up
-from subscriptions.services.openings import look
-from subscriptions.services.pacing import Opening, Pacing, Room
 from tenants.database import Cursor, pipeline
 from tenants.identifiers import new_id, public_id
 

@@ -8,9 +8,9 @@ from uuid import UUID
 from subscriptions.batches import CONTENT_TYPE, batch_body, verdicts
 from subscriptions.consent import origin
 from subscriptions.http import Outcome, Request
-from subscriptions.services.claims import Claimed
+from subscriptions.services.delivering.claims import Claimed
+from subscriptions.services.delivering.recording import Result
 from subscriptions.services.destinations import JSON, signed_request
-from subscriptions.services.recording import Result
 from tenants.identifiers import new_id, public_id
 
 

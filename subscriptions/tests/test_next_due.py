@@ -3,7 +3,7 @@
 import pytest
 
 from subscriptions import tasks
-from subscriptions.services.soonest import soonest_s
+from subscriptions.services.delivering.next_due import next_due_s
 from subscriptions.tests.delivering import make_endpoint, publish_to
 from tenants.database import pipeline
 from tenants.models import Tenant
@@ -23,14 +23,14 @@ def put_off(tenant: Tenant, statement: str, seconds: float) -> None:
 
 def test_a_retry_is_seen_ahead(tenant: Tenant) -> None:
     put_off(tenant, DUE_IN_S, 0.5)
-    found = soonest_s(within_s=1.0)
+    found = next_due_s(within_s=1.0)
     assert found is not None
     assert found <= 0.5
 
 
 def test_the_end_of_a_hold_is_seen_ahead(tenant: Tenant) -> None:
     put_off(tenant, HELD_FOR_S, 0.5)
-    found = soonest_s(within_s=1.0)
+    found = next_due_s(within_s=1.0)
     assert found is not None
     assert found <= 0.5
 

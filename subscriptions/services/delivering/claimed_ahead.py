@@ -3,11 +3,11 @@
 from collections import deque
 from uuid import UUID
 
-from subscriptions.services.pacing import Pacing
-from subscriptions.services.parcels import Parcel
+from subscriptions.services.delivering.pacing import Pacing
+from subscriptions.services.delivering.parcels import Parcel
 
 
-class Ahead:
+class ClaimedAhead:
     """Parcels in waiting, by endpoint; only who is quick has any for long."""
 
     def __init__(self, pacing: Pacing) -> None:

@@ -14,7 +14,7 @@ from django.conf import settings
 
 from subscriptions.breaking import GONE, PATIENCE, Health, Seen, after
 from subscriptions.events import Event
-from subscriptions.services.arrays import texts, uuids
+from subscriptions.services.delivering.arrays import texts, uuids
 from subscriptions.services.publishing import publish
 from tenants.database import Cursor
 from tenants.identifiers import new_id, public_id

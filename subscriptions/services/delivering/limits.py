@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from subscriptions.services.arrays import numbers, uuids
+from subscriptions.services.delivering.arrays import numbers, uuids
 from tenants.database import Cursor
 
 

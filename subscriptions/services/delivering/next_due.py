@@ -4,7 +4,7 @@ from tenants.database import pipeline
 
 # From each endpoint with waiting deliveries to the next by index delivery_due, and in
 # each lane the first that is due later: one descent each.
-_SOONEST = """
+_NEXT_DUE = """
 WITH RECURSIVE waiting AS (
     (SELECT tenant_id, endpoint_id FROM subscriptions_delivery
     WHERE status = 'pending' ORDER BY tenant_id, endpoint_id LIMIT 1)
@@ -32,12 +32,12 @@ WHERE at <= now() + %s::float8 * interval '1 s'
 """
 
 
-def soonest_s(*, within_s: float) -> float | None:
+def next_due_s(*, within_s: float) -> float | None:
     """
     Return in how long a retry, or a held endpoint, is due; None: not within that.
 
     The sweep finds it too, up to its interval late.
     """
     with pipeline() as lane:
-        row = lane.execute(_SOONEST, [within_s]).fetchone()
+        row = lane.execute(_NEXT_DUE, [within_s]).fetchone()
     return row[0] if row else None

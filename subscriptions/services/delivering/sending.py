@@ -16,12 +16,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import psycopg
 
 from subscriptions.http import Driver, Outcome
-from subscriptions.services.ahead import Ahead
-from subscriptions.services.claims import Claimed, Claimer, give_back
-from subscriptions.services.pacing import Pacing
-from subscriptions.services.parcels import Parcel, parcels, unsigned
-from subscriptions.services.recorder import Recorder
-from subscriptions.services.recording import THROTTLED
+from subscriptions.services.delivering.claimed_ahead import ClaimedAhead
+from subscriptions.services.delivering.claims import Claimed, Claimer, give_back
+from subscriptions.services.delivering.pacing import Pacing
+from subscriptions.services.delivering.parcels import Parcel, parcels, unsigned
+from subscriptions.services.delivering.recorder import Recorder
+from subscriptions.services.delivering.recording import THROTTLED
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class _Turn:
         self._claim: Future[list[Claimed]] | None = None
         self._claim_at = -math.inf
         self._worked_at = -math.inf
-        self._ahead = Ahead(pacing)
+        self._ahead = ClaimedAhead(pacing)
         self._return: Future[None] | None = None
         self._failure: Exception | None = None
         self._has_more = True
