@@ -9,7 +9,7 @@ from django.views.defaults import bad_request, page_not_found, server_error
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from subscriptions import well_known
+from subscriptions.views import well_known
 from tenants.middleware import API_PREFIX
 from tenants.problems import plain_problem
 

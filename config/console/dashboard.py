@@ -14,7 +14,7 @@ from ingest.queries import source_url
 from ingest.queries.rejections import EVERYTHING, count_open, rejections
 from ingest.queries.watches import count_silent
 from subscriptions.models import Delivery, DeliveryStatus, Endpoint
-from subscriptions.outcomes import outcome_words
+from subscriptions.queries.outcome_words import outcome_words
 from subscriptions.queries.undelivered import undelivered
 from tenants.actors import actor_of
 from tenants.models import Tenant

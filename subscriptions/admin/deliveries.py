@@ -23,8 +23,8 @@ from subscriptions.admin.rows import (
 from subscriptions.admin.undelivered import undelivered_page
 from subscriptions.models import Delivery, DeliveryStatus, MessageDevice
 from subscriptions.origins import receipts_of
-from subscriptions.outcomes import outcome_words
 from subscriptions.queries.deliveries import search
+from subscriptions.queries.outcome_words import outcome_words
 from subscriptions.queries.timeline import (
     Step,
     attempts_shown,

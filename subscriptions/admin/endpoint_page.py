@@ -31,9 +31,9 @@ from subscriptions.queries.health import (
     health,
     recent_attempts,
 )
+from subscriptions.queries.hindrances import hindrances
 from subscriptions.queries.manifests import manifests_of
 from subscriptions.queries.redeliveries import caught_up_at, redeliveries_of
-from subscriptions.standing import hindrances
 from tenants.actors import actor_of
 from tenants.console.charts import bars
 from tenants.models import Tenant

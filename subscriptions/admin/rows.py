@@ -7,7 +7,7 @@ from django.urls import reverse
 from django.utils.timesince import timesince
 
 from subscriptions.models import Delivery, DeliveryStatus, EndpointStatus
-from subscriptions.outcomes import outcome_words
+from subscriptions.queries.outcome_words import outcome_words
 
 TONES = {
     EndpointStatus.ACTIVE: "good",

@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 from subscriptions.models import Delivery, DeliveryStatus, EndpointStatus
-from subscriptions.outcomes import outcome_words
 from subscriptions.portal.access import Visit
+from subscriptions.queries.outcome_words import outcome_words
 from subscriptions.queries.timeline import Step, attempts_shown, story, timeline
 
 _BODY_SHOWN_BYTES = 16 * 1024

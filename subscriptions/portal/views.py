@@ -32,6 +32,7 @@ from subscriptions.portal.doors import (
 from subscriptions.portal.shown import delivery_shown, long_time, percent, row_shown
 from subscriptions.queries.endpoints import secrets_in_force, windows_ahead
 from subscriptions.queries.health import health
+from subscriptions.queries.hindrances import hindrances
 from subscriptions.queries.portal import (
     PAGE_LENGTH,
     Wanted,
@@ -41,7 +42,6 @@ from subscriptions.queries.portal import (
 from subscriptions.services.deliveries import DeliveryUnknown, retry_delivery
 from subscriptions.services.endpoints import rotate_secret, send_test
 from subscriptions.services.portal import record_opening
-from subscriptions.standing import hindrances
 from tenants.database import acting_for, console_clock
 from tenants.identifiers import IdentifierInvalid, parse_public_id
 from tenants.models import Tenant

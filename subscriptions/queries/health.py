@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import connection
 
 from subscriptions.models import Attempt, Delivery, DeliveryStatus, Endpoint
-from subscriptions.outcomes import outcome_words
+from subscriptions.queries.outcome_words import outcome_words
 from tenants.models import Tenant
 
 #: The latest attempts that an endpoint's page and a list of endpoints judge by.

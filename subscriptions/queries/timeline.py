@@ -10,9 +10,9 @@ import msgspec
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
-from subscriptions.exchanges import Exchange, exchange_of
 from subscriptions.models import Attempt, Delivery, DeliveryStatus, EndpointStatus
-from subscriptions.outcomes import outcome_words, times
+from subscriptions.queries.exchanges import Exchange, exchange_of
+from subscriptions.queries.outcome_words import outcome_words, times
 from tenants.identifiers import public_id
 from tenants.models import AuditEntry, Tenant
 

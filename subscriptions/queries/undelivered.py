@@ -11,8 +11,8 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from subscriptions.models import Endpoint, EndpointStatus, MaintenanceWindow
-from subscriptions.outcomes import outcome_words
-from subscriptions.standing import Hindrance, hindrances
+from subscriptions.queries.hindrances import Hindrance, hindrances
+from subscriptions.queries.outcome_words import outcome_words
 from tenants.models import Mail, MailStatus, Tenant
 
 #: Deliveries of an endpoint that are counted: what is more is "more than".

@@ -6,8 +6,8 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from subscriptions.exchanges import Exchange, exchange_of
 from subscriptions.models import Attempt, Delivery, DeliveryStatus, Lane, Message
+from subscriptions.queries.exchanges import Exchange, exchange_of
 from subscriptions.services.deliveries import REASON_LIMIT
 from tenants.identifiers import public_id
 

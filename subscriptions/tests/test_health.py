@@ -15,7 +15,7 @@ from subscriptions.models import (
 )
 from subscriptions.queries import health as module
 from subscriptions.queries.health import health, healths, recent_attempts, slices
-from subscriptions.standing import hindrances
+from subscriptions.queries.hindrances import hindrances
 from subscriptions.tests.delivering import make_endpoint, publish_to
 from subscriptions.tests.history import write_history
 from tenants.database import acting_for, pipeline

@@ -13,7 +13,6 @@ from django.core.cache import cache
 from django.db import connections
 from django.test import Client
 
-from subscriptions import well_known
 from subscriptions.models import SigningKey
 from subscriptions.services.signing_keys import (
     KEY_LIMIT,
@@ -24,6 +23,7 @@ from subscriptions.services.signing_keys import (
     public_keys,
     rotate_key,
 )
+from subscriptions.views import well_known
 from tenants.actors import Actor
 from tenants.database import acting_for, pipeline
 from tenants.models import AuditEntry, Tenant

@@ -8,9 +8,9 @@ import msgspec
 from django.utils import timezone
 
 from subscriptions.batches import Verdict
-from subscriptions.exchanges import exchange_of
 from subscriptions.masking import MASK
 from subscriptions.models import Attempt, Delivery, Endpoint, Message
+from subscriptions.queries.exchanges import exchange_of
 from subscriptions.queries.timeline import Step, story, timeline
 from subscriptions.sealing import Sealer
 from subscriptions.services.deliveries import retry_delivery

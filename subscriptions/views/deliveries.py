@@ -9,7 +9,6 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from subscriptions.filters import DeliveryFilter, MessageFilter
 from subscriptions.models import Delivery, Message
 from subscriptions.queries.deliveries import deliveries_of, messages_of
 from subscriptions.queries.timeline import attempts_shown
@@ -22,6 +21,7 @@ from subscriptions.serializers.deliveries import (
 )
 from subscriptions.serializers.undelivered import UndeliveredSerializer
 from subscriptions.services.deliveries import discard_delivery, retry_delivery
+from subscriptions.views.filters import DeliveryFilter, MessageFilter
 from subscriptions.views.rows import TenantRows
 from tenants.database import console_clock
 from tenants.models import Tenant

@@ -12,7 +12,6 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from subscriptions.filters import RedeliveryFilter
 from subscriptions.models import Redelivery
 from subscriptions.queries.redeliveries import redeliveries_of
 from subscriptions.serializers.deliveries import DiscardedSerializer, ReasonSerializer
@@ -31,6 +30,7 @@ from subscriptions.services.redelivering import (
     replay,
 )
 from subscriptions.views.belongings import EndpointActions
+from subscriptions.views.filters import RedeliveryFilter
 from subscriptions.views.rows import TenantRows
 from tenants.database import console_clock
 from tenants.identifiers import IdentifierInvalid, parse_public_id
