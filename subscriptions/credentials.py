@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from django.conf import settings
 
-from subscriptions.addresses import UrlInvalid, check_url
+from subscriptions.http.addresses import UrlInvalid, check_url
 from tenants.problems import Problem
 
 HEADERS_LIMIT = 20

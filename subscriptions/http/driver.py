@@ -10,12 +10,12 @@ from typing import Any, Generic, Self, TypeVar
 import pycurl
 from django.conf import settings
 
-from subscriptions.addresses import AddressNotAllowed, UrlInvalid, judge, parse
+from subscriptions.http.addresses import AddressNotAllowed, UrlInvalid, judge, parse
 from subscriptions.http.lookups import Asked, LookUps
 from subscriptions.http.outcomes import Outcome, Request, unsent
+from subscriptions.http.resolving import Answer, Resolver, shared
 from subscriptions.http.transfers import Kind, Transfer
 from subscriptions.http.trust import BundleMissing
-from subscriptions.resolving import Answer, Resolver, shared
 
 #: Open connections that wait for their next request.
 IDLE_CONNECTIONS = 256

@@ -8,9 +8,9 @@ from typing import Generic, NamedTuple, TypeVar
 
 from django.conf import settings
 
-from subscriptions.addresses import Target
+from subscriptions.http.addresses import Target
 from subscriptions.http.outcomes import Request
-from subscriptions.resolving import Answer, Resolver
+from subscriptions.http.resolving import Answer, Resolver
 
 Token = TypeVar("Token")
 

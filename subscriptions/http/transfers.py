@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pycurl
 from django.conf import settings
 
-from subscriptions.addresses import Target, is_allowed, not_allowed
+from subscriptions.http.addresses import Target, is_allowed, not_allowed
 from subscriptions.http.outcomes import (
     DETAIL_CHARACTERS,
     Certificate,

@@ -16,7 +16,7 @@ from uuid import UUID
 from django.conf import settings
 
 from subscriptions.consent import Answer, Asked, Step, ask, lease_s, origin
-from subscriptions.leases import (
+from subscriptions.consent_rules import (
     RENEWED_AT,
     Decision,
     Lease,

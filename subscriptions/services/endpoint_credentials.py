@@ -7,13 +7,13 @@ from typing import Any
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from subscriptions.addresses import UrlInvalid, parse
 from subscriptions.credentials import (
     CredentialsInvalid,
     checked_certificate,
     checked_headers,
     checked_oauth2,
 )
+from subscriptions.http.addresses import UrlInvalid, parse
 from subscriptions.models import Endpoint
 from subscriptions.sealing import Sealer
 from tenants.doorbell import ring_after_commit

@@ -4,7 +4,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from subscriptions.addresses import _DENIED_V4, UrlInvalid, check_url, is_allowed
+from subscriptions.http.addresses import _DENIED_V4, UrlInvalid, check_url, is_allowed
 
 FORBIDDEN = [
     "0.0.0.0",  # noqa: S104 (judged, not bound)

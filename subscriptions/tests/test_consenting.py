@@ -10,7 +10,7 @@ from django.db import connection
 from django.test import override_settings
 
 from subscriptions.consent import RATE_LIMIT_PER_MIN
-from subscriptions.leases import SCHEDULE_S
+from subscriptions.consent_rules import SCHEDULE_S
 from subscriptions.models import Endpoint
 from subscriptions.services.consenting import ask_consent
 from subscriptions.services.endpoints import (

@@ -8,13 +8,13 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
-from subscriptions.addresses import UrlInvalid
 from subscriptions.credentials import (
     CredentialsInvalid,
     checked_certificate,
     checked_headers,
     checked_oauth2,
 )
+from subscriptions.http.addresses import UrlInvalid
 from subscriptions.tests.certificates import certified, key_pem
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -11,9 +11,8 @@ from queue import SimpleQueue
 import pytest
 from django.test import override_settings
 
-from subscriptions import resolving
-from subscriptions.http import Driver, Outcome, Request, send_all
-from subscriptions.resolving import Answer, Resolver, ask_system, look_up, shared
+from subscriptions.http import Driver, Outcome, Request, resolving, send_all
+from subscriptions.http.resolving import Answer, Resolver, ask_system, look_up, shared
 from subscriptions.tests.receivers import receiving
 
 

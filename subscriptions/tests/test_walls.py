@@ -13,11 +13,11 @@ import pytest
 from django.conf import settings
 from django.test import override_settings
 
-from subscriptions.addresses import UrlInvalid, check_url
 from subscriptions.http import Driver, Outcome, Request, send_all, transfers
 from subscriptions.http import driver as driving
+from subscriptions.http.addresses import UrlInvalid, check_url
+from subscriptions.http.resolving import Resolver, Tell
 from subscriptions.http.transfers import Transfer
-from subscriptions.resolving import Resolver, Tell
 from subscriptions.tests.receivers import Reply, receiving
 from subscriptions.tests.test_addresses import ALLOWED, FORBIDDEN
 

@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.db import transaction
 
-from subscriptions.addresses import UrlInvalid, check_url, foresee
+from subscriptions.http.addresses import UrlInvalid, check_url, foresee
 from subscriptions.models import Endpoint, EndpointStatus
 from subscriptions.services.endpoint_credentials import check_origin
 from subscriptions.services.endpoint_settings import EndpointSettings, apply

@@ -5,7 +5,7 @@ from datetime import timedelta
 from django.db.models.functions import Now
 
 from subscriptions.consent import lease_s
-from subscriptions.leases import RENEWED_AT
+from subscriptions.consent_rules import RENEWED_AT
 from subscriptions.models import ConsentStep, Endpoint, EndpointStatus
 from tenants.doorbell import ring_after_commit
 from tenants.models import Tenant

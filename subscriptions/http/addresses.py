@@ -24,7 +24,7 @@ from typing import ClassVar
 
 from django.conf import settings
 
-from subscriptions.resolving import look_up
+from subscriptions.http.resolving import look_up
 from tenants.problems import Problem
 
 Address = IPv4Address | IPv6Address

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from subscriptions.consent import Answer, Verdict
-from subscriptions.leases import (
+from subscriptions.consent_rules import (
     RENEWAL_PAUSE_S,
     SCHEDULE_S,
     Decision,
