@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from unfold.decorators import display
 
-from subscriptions.admin.endpoint_requests import DiscardForm
+from subscriptions.admin.endpoints.action_forms import DiscardForm
 from subscriptions.admin.rows import (
     STATUS_LABELS,
     delivery_row,

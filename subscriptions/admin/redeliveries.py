@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from unfold.decorators import display
 
-from subscriptions.admin.endpoint_page import redelivery_row
+from subscriptions.admin.endpoints.detail import redelivery_row
 from subscriptions.models import Redelivery, RedeliveryStatus
 from subscriptions.services.redelivering import cancel_redelivery
 from tenants.console.pages import Button, TenantAdmin, actor_and_tenant

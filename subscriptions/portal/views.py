@@ -23,7 +23,7 @@ from subscriptions.portal.access import (
     put_secret_by,
     take_secret,
 )
-from subscriptions.portal.doors import (
+from subscriptions.portal.guarding import (
     asks_too_often,
     behind_link,
     guarded_reply,

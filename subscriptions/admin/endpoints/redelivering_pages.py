@@ -6,13 +6,13 @@ from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
 
-from subscriptions.admin.endpoint_pages import EndpointPages, Page
-from subscriptions.admin.endpoint_requests import (
+from subscriptions.admin.endpoints.action_forms import (
     DiscardForm,
     RecoverForm,
     ReplayForm,
     last_week,
 )
+from subscriptions.admin.endpoints.form_pages import EndpointPages, Page
 from subscriptions.models import Redelivery
 from subscriptions.services.deliveries import discard_all
 from subscriptions.services.redelivering import recover, replay

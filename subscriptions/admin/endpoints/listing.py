@@ -10,9 +10,9 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from unfold.decorators import display
 
-from subscriptions.admin.endpoint_forms import EndpointForm
-from subscriptions.admin.endpoint_page import endpoint_page, percent
-from subscriptions.admin.endpoint_redelivering import EndpointRedelivering
+from subscriptions.admin.endpoints.detail import endpoint_page, percent
+from subscriptions.admin.endpoints.redelivering_pages import EndpointRedelivering
+from subscriptions.admin.endpoints.settings_forms import EndpointForm
 from subscriptions.admin.rows import TONES
 from subscriptions.models import Breaker, Endpoint, EndpointStatus
 from subscriptions.queries.health import COUNT_LIMIT, Health, healths

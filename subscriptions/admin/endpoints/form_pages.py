@@ -9,21 +9,21 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.urls import reverse
 from django.utils import timezone
 
-from subscriptions.admin.credential_forms import (
-    CredentialsForm,
-    credential_changes,
-    credentials_shown,
-)
-from subscriptions.admin.endpoint_forms import (
-    EndpointChangeForm,
-    changes_in,
-    settings_shown,
-)
-from subscriptions.admin.endpoint_requests import (
+from subscriptions.admin.endpoints.action_forms import (
     PortalLinkForm,
     RotationForm,
     WindowForm,
     next_window,
+)
+from subscriptions.admin.endpoints.credential_forms import (
+    CredentialsForm,
+    credential_changes,
+    credentials_shown,
+)
+from subscriptions.admin.endpoints.settings_forms import (
+    EndpointChangeForm,
+    changes_in,
+    settings_shown,
 )
 from subscriptions.models import Endpoint
 from subscriptions.queries.endpoints import portal_links, windows_ahead
