@@ -1,4 +1,4 @@
-"""Messages and their ways to endpoints. The tables: migrations/0002 and 0003."""
+"""Messages and their ways to endpoints. The tables: migrations/0002 on."""
 
 from django.db import models
 from django.db.models.functions import Now
