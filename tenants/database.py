@@ -7,7 +7,7 @@ Source: docs/explanation/tenancy.md
 """
 
 import atexit
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -103,6 +103,24 @@ def pipeline() -> Generator[Connection[TupleRow], None, None]:
     """Open a transaction as the pipeline's role; it commits at the block's end."""
     with _pool(pipeline_conninfo()).connection() as lane:
         yield lane
+
+
+def join_by_index(cursor: Cursor) -> None:
+    """
+    Have this transaction join a few keys to the large tables by their indexes.
+
+    A table that has grown since it was last analysed would else be read whole.
+    """
+    cursor.execute(
+        """SELECT set_config('enable_hashjoin', 'off', true),
+            set_config('enable_mergejoin', 'off', true),
+            set_config('enable_seqscan', 'off', true)"""
+    )
+
+
+def columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    """Return the columns of rows, as `unnest` takes them."""
+    return [list(column) for column in zip(*rows, strict=True)]
 
 
 def console_clock() -> datetime:

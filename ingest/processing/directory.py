@@ -11,6 +11,7 @@ from ingest.models import DeviceStatus
 from ingest.obis import commodity_of
 from ingest.processing.work import Claim, NewDevice, Outcome
 from ingest.units import unit_of
+from tenants.database import columns
 
 #: Seconds after which a device that an admin quarantines is refused at the latest.
 TRUST_S = 10
@@ -156,7 +157,7 @@ class Directory:
             FROM unnest(%s::bigint[], %s::text[]) AS k (tenant_id, name)
             JOIN ingest_device d ON d.tenant_id = k.tenant_id
                 AND d.name = k.name COLLATE "C" """,
-            _columns(list(names)),
+            columns(list(names)),
         ).fetchall()
         return {(row[0], row[1]): (row[2], row[3]) for row in rows}
 
@@ -175,7 +176,7 @@ class Directory:
             )
             for name in names
         ]
-        made = self.lane.execute(_REGISTER, _columns(rows)).fetchall()
+        made = self.lane.execute(_REGISTER, columns(rows)).fetchall()
         self.new_devices += [
             NewDevice(claims[row[0], row[1]], row[1], row[2]) for row in made
         ]
@@ -196,7 +197,7 @@ class Directory:
             JOIN ingest_channel c ON c.tenant_id = k.tenant_id
                 AND c.device_id = k.device_id AND c.code = k.code COLLATE "C"
                 AND c.kind = k.kind""",
-            _columns(wanted),
+            columns(wanted),
         ).fetchall()
         for row in rows:
             self.fresh[row[0], row[1], row[2], row[3]] = KnownChannel(*row[4:8])
@@ -224,7 +225,7 @@ class Directory:
             SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::text[],
                 %s::text[], %s::text[], %s::int[])
             ON CONFLICT (tenant_id, device_id, code, kind) DO NOTHING""",
-            _columns(rows),
+            columns(rows),
         )
 
     def learn(self, units: dict[ChannelId, str], longest: dict[ChannelId, int]) -> None:
@@ -239,7 +240,7 @@ class Directory:
                 FROM unnest(%s::bigint[], %s::bigint[], %s::text[])
                     AS k (tenant_id, id, unit)
                 WHERE c.tenant_id = k.tenant_id AND c.id = k.id AND c.unit = ''""",
-                _columns([(*key, unit) for key, unit in sorted(units.items())]),
+                columns([(*key, unit) for key, unit in sorted(units.items())]),
             )
             if cursor.rowcount != len(units):
                 raise ChannelChanged
@@ -250,9 +251,5 @@ class Directory:
                 FROM unnest(%s::bigint[], %s::bigint[], %s::int[])
                     AS k (tenant_id, id, longest_s)
                 WHERE c.tenant_id = k.tenant_id AND c.id = k.id""",
-                _columns([(*key, length) for key, length in sorted(longest.items())]),
+                columns([(*key, length) for key, length in sorted(longest.items())]),
             )
-
-
-def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]

@@ -17,9 +17,8 @@ from typing import Any
 from uuid import UUID
 
 from subscriptions.queries.redeliveries import CLOCK_MARGIN
-from subscriptions.services.delivering.claims import join_by_index
 from subscriptions.services.publishing import Event, publish
-from tenants.database import Cursor, pipeline
+from tenants.database import Cursor, join_by_index, pipeline
 from tenants.doorbell import ring
 from tenants.identifiers import first_id, new_id, public_id
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from subscriptions.rendering import Place
-from tenants.database import Cursor, pipeline
+from tenants.database import Cursor, columns, join_by_index, pipeline
 
 #: tenant, endpoint, device.
 _Lane = tuple[int, UUID, str]
@@ -146,12 +146,6 @@ UPDATE subscriptions_delivery d SET next_attempt_at = now()
 FROM free WHERE d.tenant_id = free.tenant_id AND d.id = free.id
 """  # noqa: S608
 
-#: A few keys against tables that may have grown since they were last analysed.
-_BY_INDEX = """
-SELECT set_config('enable_hashjoin', 'off', true),
-    set_config('enable_mergejoin', 'off', true)
-"""
-
 #: The first of each lane: those that have ended, and those that nothing holds back.
 #: From lane to lane by the key, one descent each: how long the lanes are costs nothing.
 _STUCK = f"""
@@ -181,9 +175,9 @@ def take_places(cursor: Cursor, turns: Sequence[Turn]) -> Places:
     for turn in turns:
         lanes.setdefault(turn.lane, []).append(turn)
     newest = [(*lane, len(mine), mine[-1].message_id) for lane, mine in lanes.items()]
-    cursor.execute(_ADVANCE, _columns(newest))
+    cursor.execute(_ADVANCE, columns(newest))
     advanced = cursor.fetchall()
-    cursor.execute(_OCCUPIED, _columns(list(lanes)))
+    cursor.execute(_OCCUPIED, columns(list(lanes)))
     occupied = {tuple(row) for row in cursor.fetchall()}
     places = Places({}, set())
     rows: list[tuple[Any, ...]] = []
@@ -198,7 +192,7 @@ def take_places(cursor: Cursor, turns: Sequence[Turn]) -> Places:
             if is_waiting:
                 places.waiting.add(turn.delivery_id)
             is_waiting, previous = True, turn.message_id
-    cursor.execute(_TAKE, _columns(rows))
+    cursor.execute(_TAKE, columns(rows))
     for mine in places.by_delivery.values():
         mine.sort()
     return places
@@ -228,7 +222,7 @@ def release(cursor: Cursor, ended: Sequence[tuple[int, UUID]]) -> int:
 def release_stuck() -> int:
     """Put right what a crash or a mistake left behind; return the deliveries due."""
     with pipeline() as lane, lane.cursor() as cursor:
-        cursor.execute(_BY_INDEX)
+        join_by_index(cursor)
         cursor.execute(_STUCK, [MOST_AT_ONCE])
         found = cursor.fetchall()
         freed = release(cursor, [(row[0], row[1]) for row in found if row[4]])
@@ -238,9 +232,5 @@ def release_stuck() -> int:
 def _free(cursor: Cursor, lanes: Sequence[tuple[Any, ...]]) -> int:
     if not lanes:
         return 0
-    cursor.execute(_RELEASE, _columns(lanes))
+    cursor.execute(_RELEASE, columns(lanes))
     return cursor.rowcount
-
-
-def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]

@@ -8,8 +8,7 @@ them, and nobody waits in a circle.
 from time import monotonic
 from uuid import UUID
 
-from subscriptions.services.delivering.claims import join_by_index
-from tenants.database import Cursor, pipeline
+from tenants.database import Cursor, join_by_index, pipeline
 
 #: Deliveries that one step cancels at most.
 STEP = 10_000

@@ -12,7 +12,7 @@ from subscriptions.models import Lane
 from subscriptions.rendering import Bodies, Place
 from subscriptions.services.audience import Audience, Listener
 from subscriptions.services.ordering import Places, Turn, take_places
-from tenants.database import Cursor
+from tenants.database import Cursor, columns
 from tenants.identifiers import new_id
 
 __all__ = ["Event", "EventTypeUncatalogued", "publish"]
@@ -133,7 +133,7 @@ def _insert_messages(cursor: Cursor, rows: Sequence[tuple[Any, ...]]) -> None:
             (tenant_id, id, event_type, receipt_id, body)
         SELECT * FROM unnest(
             %s::bigint[], %s::uuid[], %s::text[], %s::uuid[], %s::bytea[])""",
-        _columns(rows),
+        columns(rows),
     )
 
 
@@ -147,7 +147,7 @@ def _insert_devices(cursor: Cursor, told: Iterable[_Telling]) -> None:
         cursor.execute(
             """INSERT INTO subscriptions_messagedevice (tenant_id, device, message_id)
             SELECT * FROM unnest(%s::bigint[], %s::text[], %s::uuid[])""",
-            _columns(rows),
+            columns(rows),
         )
 
 
@@ -161,10 +161,6 @@ def _insert_deliveries(cursor: Cursor, rows: Sequence[tuple[Any, ...]]) -> int:
             %s::bigint[], %s::bool[], %s::bool[], %s::bytea[])
             AS k (tenant_id, id, message_id, endpoint_id, event_type, lane, is_ordered,
                 waits, body)""",
-        _columns(rows),
+        columns(rows),
     )
     return len(rows)
-
-
-def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]

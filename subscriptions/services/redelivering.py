@@ -25,11 +25,10 @@ from subscriptions.models import (
     RedeliveryStatus,
 )
 from subscriptions.queries.redeliveries import CLOCK_MARGIN, count_to_redeliver
-from subscriptions.services.delivering.claims import join_by_index
 from subscriptions.services.endpoints.rows import locked
 from subscriptions.services.requeueing import requeue
 from tenants.actors import Actor
-from tenants.database import Cursor, pipeline
+from tenants.database import Cursor, join_by_index, pipeline
 from tenants.doorbell import ring, ring_after_commit
 from tenants.identifiers import first_id, new_id, public_id
 from tenants.models import Tenant

@@ -19,7 +19,7 @@ import msgspec
 
 from subscriptions.http import Outcome, Request, send_all
 from subscriptions.sealing import Sealer
-from tenants.database import Cursor, pipeline
+from tenants.database import Cursor, columns, pipeline
 from tenants.identifiers import public_id
 from tenants.vault import SealBroken
 
@@ -216,7 +216,7 @@ def _record(told: Sequence[tuple[_Row, Answer]]) -> None:
             FROM held JOIN r USING (id)
             WHERE e.id = held.id
             RETURNING e.id""",
-            [list(column) for column in zip(*map(_written, told), strict=True)],
+            columns([_written(one) for one in told]),
         ).fetchall()
     late = {row.endpoint_id for row, _ in told} - {row[0] for row in recorded}
     for endpoint_id in late:

@@ -13,7 +13,6 @@ from subscriptions.services.delivering.claims import (
     LOST_SPARED,
     Claimed,
     claim,
-    join_by_index,
 )
 from subscriptions.services.delivering.pacing import LATE_SLOTS
 from subscriptions.services.delivering.sending import deliver
@@ -27,7 +26,7 @@ from subscriptions.tests.delivering import (
     set_deliveries,
 )
 from subscriptions.tests.receivers import Received, Reply, receiving
-from tenants.database import pipeline
+from tenants.database import join_by_index, pipeline
 from tenants.models import Tenant
 from tenants.services import NewTenant
 

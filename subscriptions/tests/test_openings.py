@@ -5,7 +5,6 @@ from typing import Any
 
 from subscriptions.models import Endpoint
 from subscriptions.services.delivering import openings
-from subscriptions.services.delivering.claims import join_by_index
 from subscriptions.services.delivering.openings import look
 from subscriptions.tests.delivering import (
     claimed_of,
@@ -13,7 +12,7 @@ from subscriptions.tests.delivering import (
     publish_to,
     set_deliveries,
 )
-from tenants.database import acting_for, pipeline
+from tenants.database import acting_for, join_by_index, pipeline
 from tenants.models import Tenant
 
 URL = "https://subscriber.example/hook"

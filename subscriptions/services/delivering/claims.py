@@ -17,7 +17,6 @@ from uuid import UUID, uuid4
 from django.conf import settings
 
 from subscriptions.models import Lane
-from subscriptions.sealing import secret_context
 from subscriptions.services.delivering.arrays import numbers, uuids
 from subscriptions.services.delivering.limits import (
     Bound,
@@ -28,10 +27,8 @@ from subscriptions.services.delivering.limits import (
 from subscriptions.services.delivering.openings import look
 from subscriptions.services.delivering.pacing import Opening, Pacing, Room
 from subscriptions.services.destinations import Destination, load
-from tenants.database import Cursor, pipeline
+from tenants.database import Cursor, join_by_index, pipeline
 from tenants.identifiers import new_id, public_id
-
-__all__ = ["Claimed", "Claimer", "claim", "give_back", "secret_context"]
 
 log = logging.getLogger(__name__)
 
@@ -149,19 +146,6 @@ def give_back(claims: Sequence[Claimed]) -> None:
                 uuids(claim.claim_id for claim in claims),
             ],
         )
-
-
-def join_by_index(cursor: Cursor) -> None:
-    """
-    Have this transaction join a few keys to the large tables by their indexes.
-
-    A table that has grown since it was last analysed would else be read whole.
-    """
-    cursor.execute(
-        """SELECT set_config('enable_hashjoin', 'off', true),
-            set_config('enable_mergejoin', 'off', true),
-            set_config('enable_seqscan', 'off', true)"""
-    )
 
 
 def _claim(cursor: Cursor, turns: Sequence[Turn], room: Room) -> list[Claimed]:

@@ -22,11 +22,11 @@ from subscriptions.masking import hidden, hidden_bytes
 from subscriptions.models import Lane
 from subscriptions.retries import pause_s, retry_after_s
 from subscriptions.services.delivering.arrays import blobs, numbers, texts, uuids, words
-from subscriptions.services.delivering.claims import Claimed, join_by_index
+from subscriptions.services.delivering.claims import Claimed
 from subscriptions.services.delivering.health_marks import mark_health
 from subscriptions.services.ordering import release
 from subscriptions.services.tokens import make_due
-from tenants.database import Cursor, pipeline
+from tenants.database import Cursor, join_by_index, pipeline
 from tenants.identifiers import new_id, public_id
 
 log = logging.getLogger(__name__)
