@@ -6,6 +6,9 @@ from django.http import HttpRequest
 
 from tenants.models import Role, Tenant
 
+#: The platform itself, in the audit trail.
+PLATFORM = "gridhook"
+
 
 @dataclass(frozen=True)
 class Actor:
@@ -25,7 +28,7 @@ def operator(tenant: Tenant) -> Actor:
 
 def platform(tenant: Tenant) -> Actor:
     """Return the actor for what the platform does by itself."""
-    return Actor(tenant=tenant, name="gridhook", role=Role.ADMIN)
+    return Actor(tenant=tenant, name=PLATFORM, role=Role.ADMIN)
 
 
 def actor_of(request: HttpRequest) -> Actor:

@@ -1,5 +1,6 @@
 """Writes about tenants, people and keys; each leaves its audit entry."""
 
+import json
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email, validate_slug
 from django.db import IntegrityError, connection, transaction
 
-from tenants.actors import Actor, operator
-from tenants.database import enter_tenant, pipeline
+from tenants.actors import PLATFORM, Actor, operator
+from tenants.database import Cursor, enter_tenant, pipeline
+from tenants.identifiers import new_id
 from tenants.mail import forget_mails
 from tenants.models import ApiKey, AuditEntry, Membership, Role, Tenant, User
 from tenants.problems import Conflict, Problem
@@ -105,6 +107,18 @@ def record_audits(
             detail=detail or {},
         )
         for subject in subjects
+    )
+
+
+def record_own_audit(
+    cursor: Cursor, *, tenant_id: int, action: str, subject: str, detail: dict[str, Any]
+) -> None:
+    """Write down what the platform did by itself, in the pipeline's transaction."""
+    cursor.execute(
+        """INSERT INTO tenants_auditentry
+            (id, tenant_id, actor, action, subject, detail)
+        VALUES (%s, %s, %s, %s, %s, %s::jsonb)""",
+        [new_id(), tenant_id, PLATFORM, action, subject, json.dumps(detail)],
     )
 
 

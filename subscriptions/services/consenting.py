@@ -5,7 +5,6 @@ The moment a claim moves `consent_due_at` to is its fencing token: whoever asks 
 meanwhile makes the late answer count for nothing.
 """
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from subscriptions.services.destinations import Destination, load, plain_request
 from tenants.database import Cursor, pipeline
 from tenants.identifiers import new_id, public_id
 from tenants.mail import mail_admins
+from tenants.services import record_own_audit
 
 log = logging.getLogger(__name__)
 
@@ -231,18 +231,12 @@ def _tell(cursor: Cursor, claim: _Claim, decision: Decision, url: str) -> None:
         return
     endpoint = public_id("ep", claim.endpoint_id)
     action = f"consent_{decision.step}" if is_lost else "url_changed"
-    detail = {"url": url, "reason": decision.detail}
-    cursor.execute(
-        """INSERT INTO tenants_auditentry
-            (id, tenant_id, actor, action, subject, detail)
-        VALUES (%s, %s, 'gridhook', %s, %s, %s::jsonb)""",
-        [
-            new_id(),
-            claim.tenant_id,
-            f"endpoint.{action}",
-            endpoint,
-            json.dumps(detail),
-        ],
+    record_own_audit(
+        cursor,
+        tenant_id=claim.tenant_id,
+        action=f"endpoint.{action}",
+        subject=endpoint,
+        detail={"url": url, "reason": decision.detail},
     )
     if is_lost:
         mail_admins(

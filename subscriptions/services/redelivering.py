@@ -7,7 +7,6 @@ dies loses nothing and repeats nothing. It waits while its endpoint is not activ
 Source: docs/how-to/recover-what-was-missed.md
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,10 +29,10 @@ from subscriptions.services.requeueing import requeue
 from tenants.actors import Actor
 from tenants.database import Cursor, join_by_index, pipeline
 from tenants.doorbell import ring, ring_after_commit
-from tenants.identifiers import first_id, new_id, public_id
+from tenants.identifiers import first_id, public_id
 from tenants.models import Tenant
 from tenants.problems import Conflict, NotFound, Problem
-from tenants.services import RateInvalid, record_audit
+from tenants.services import RateInvalid, record_audit, record_own_audit
 
 #: How far back a recovery looks when nobody says.
 RECOVER_DEFAULT = timedelta(days=7)
@@ -350,15 +349,10 @@ def _finish(cursor: Cursor, run: _Run, status: RedeliveryStatus) -> None:
         [str(status), run.id],
     )
     done, total = cursor.fetchone()
-    cursor.execute(
-        """INSERT INTO tenants_auditentry
-            (id, tenant_id, actor, action, subject, detail)
-        VALUES (%s, %s, 'gridhook', %s, %s, %s::jsonb)""",
-        [
-            new_id(),
-            run.tenant_id,
-            f"redelivery.{status}",
-            public_id("rd", run.id),
-            json.dumps({"done": done, "total": total}),
-        ],
+    record_own_audit(
+        cursor,
+        tenant_id=run.tenant_id,
+        action=f"redelivery.{status}",
+        subject=public_id("rd", run.id),
+        detail={"done": done, "total": total},
     )

@@ -14,6 +14,11 @@ def numbers(values: Iterable[float | None]) -> str:
     return _array("NULL" if value is None else repr(value) for value in values)
 
 
+def truths(values: Iterable[bool]) -> str:
+    """Return a `bool[]`."""
+    return _array("t" if value else "f" for value in values)
+
+
 def words(values: Iterable[str]) -> str:
     """Return a `text[]` of the platform's own words: letters, digits and `_` alone."""
     return _array(f'"{value}"' for value in values)

@@ -6,7 +6,6 @@ delivery is: so do the services that stop an endpoint, and nobody waits in a cir
 Source: docs/explanation/delivery.md
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,11 +13,12 @@ from django.conf import settings
 
 from subscriptions.breaking import GONE, PATIENCE, Health, Seen, after
 from subscriptions.events import Event
-from subscriptions.services.delivering.arrays import texts, uuids
+from subscriptions.services.delivering.arrays import texts, truths, uuids
 from subscriptions.services.publishing import publish
 from tenants.database import Cursor
 from tenants.identifiers import new_id, public_id
 from tenants.mail import mail_admins
+from tenants.services import record_own_audit
 
 #: Warnings begin at half of the patience: before that, one mark is enough.
 _QUIET = PATIENCE / 2
@@ -61,16 +61,12 @@ def _changing(cursor: Cursor, seen: Sequence[Seen]) -> list[Health]:
         [
             uuids(one.endpoint_id for one in seen),
             texts(one.url for one in seen),
-            _bools(one.is_well for one in seen),
-            _bools(one.is_marked for one in seen),
+            truths(one.is_well for one in seen),
+            truths(one.is_marked for one in seen),
             _QUIET,
         ],
     )
     return [Health(*row) for row in cursor.fetchall()]
-
-
-def _bools(values: Any) -> str:
-    return "{" + ",".join("t" if value else "f" for value in values) + "}"
 
 
 def _has_recovered(before: Health, now: Health) -> bool:
@@ -118,16 +114,12 @@ def _withdraw_consent(cursor: Cursor, health: Health) -> None:
 
 def _tell_disabled(cursor: Cursor, health: Health) -> None:
     reason = health.status_detail
-    cursor.execute(
-        """INSERT INTO tenants_auditentry
-            (id, tenant_id, actor, action, subject, detail)
-        VALUES (%s, %s, 'gridhook', 'endpoint.disabled', %s, %s::jsonb)""",
-        [
-            new_id(),
-            health.tenant_id,
-            public_id("ep", health.endpoint_id),
-            json.dumps({"reason": reason}),
-        ],
+    record_own_audit(
+        cursor,
+        tenant_id=health.tenant_id,
+        action="endpoint.disabled",
+        subject=public_id("ep", health.endpoint_id),
+        detail={"reason": reason},
     )
     _publish(cursor, health, "endpoint.disabled", {**_about(health), "reason": reason})
     _mail(
