@@ -1,24 +1,14 @@
 """When the next delivery is due that no bell will tell of."""
 
+from subscriptions.services.waiting import WAITING
 from tenants.database import pipeline
 
-# From each endpoint with waiting deliveries to the next by index delivery_due, and in
-# each lane the first that is due later: one descent each.
-_NEXT_DUE = """
-WITH RECURSIVE waiting AS (
-    (SELECT tenant_id, endpoint_id FROM subscriptions_delivery
-    WHERE status = 'pending' ORDER BY tenant_id, endpoint_id LIMIT 1)
-    UNION ALL
-    SELECT next.tenant_id, next.endpoint_id FROM waiting w CROSS JOIN LATERAL (
-        SELECT d.tenant_id, d.endpoint_id FROM subscriptions_delivery d
-        WHERE d.status = 'pending'
-            AND (d.tenant_id, d.endpoint_id) > (w.tenant_id, w.endpoint_id)
-        ORDER BY d.tenant_id, d.endpoint_id LIMIT 1) next
-), due AS (
+# In each lane of these endpoints the first that is due later: one descent each.
+_NEXT_DUE = f"""{WAITING}, due AS (
     SELECT CASE WHEN e.hold_until > now() THEN e.hold_until ELSE first.at END AS at
     FROM waiting w
     JOIN subscriptions_endpoint e ON e.id = w.endpoint_id AND e.tenant_id = w.tenant_id
-    CROSS JOIN unnest('{0,1,2}'::smallint[]) AS lane(number)
+    CROSS JOIN unnest('{{0,1,2}}'::smallint[]) AS lane(number)
     LEFT JOIN LATERAL (
         SELECT d.next_attempt_at AS at FROM subscriptions_delivery d
         WHERE d.tenant_id = e.tenant_id AND d.endpoint_id = e.id
@@ -29,7 +19,7 @@ WITH RECURSIVE waiting AS (
 )
 SELECT greatest(extract(epoch FROM min(at) - now()), 0)::float8 FROM due
 WHERE at <= now() + %s::float8 * interval '1 s'
-"""
+"""  # noqa: S608 (own text)
 
 
 def next_due_s(*, within_s: float) -> float | None:
