@@ -115,7 +115,7 @@ class OAuth2Client:
     scope: str
 
 
-def checked_headers(wanted: Any, *, has_oauth2: bool = False) -> dict[str, str]:
+def checked_headers(wanted: Any) -> dict[str, str]:
     """
     Return the custom headers, as they may be sent.
 
@@ -128,7 +128,7 @@ def checked_headers(wanted: Any, *, has_oauth2: bool = False) -> dict[str, str]:
     found: dict[str, str] = {}
     seen: set[str] = set()
     for name, value in wanted.items():
-        _check_header(name, value, has_oauth2=has_oauth2)
+        _check_header(name, value)
         if name.lower() in seen:
             raise CredentialsInvalid(f"headers: {name} is there twice.")
         seen.add(name.lower())
@@ -138,7 +138,7 @@ def checked_headers(wanted: Any, *, has_oauth2: bool = False) -> dict[str, str]:
     return found
 
 
-def _check_header(name: Any, value: Any, *, has_oauth2: bool) -> None:
+def _check_header(name: Any, value: Any) -> None:
     if not isinstance(name, str) or not _TOKEN.fullmatch(name):
         raise CredentialsInvalid(
             f"headers: {str(name)[:NAME_CHARACTERS]!r} is no name of a header."
@@ -147,7 +147,7 @@ def _check_header(name: Any, value: Any, *, has_oauth2: bool) -> None:
         raise CredentialsInvalid(
             f"headers: a name has at most {NAME_CHARACTERS} characters."
         )
-    why = _why_forbidden(name.lower(), has_oauth2=has_oauth2)
+    why = _why_forbidden(name.lower())
     if why:
         raise CredentialsInvalid(f"headers: {name} may not be set: {why}.")
     if not isinstance(value, str) or not _VALUE.fullmatch(value):
@@ -157,9 +157,7 @@ def _check_header(name: Any, value: Any, *, has_oauth2: bool) -> None:
         )
 
 
-def _why_forbidden(name: str, *, has_oauth2: bool) -> str:
-    if name == "authorization" and has_oauth2:
-        return "OAuth 2 sets it"
+def _why_forbidden(name: str) -> str:
     by_prefix = (
         why for prefix, why in _FORBIDDEN_PREFIXES.items() if name.startswith(prefix)
     )

@@ -13,9 +13,10 @@ from django.utils import timezone
 from config.management.commands.reseal import reseal_tenant
 from ingest.services.sources import create_source
 from subscriptions.models import Endpoint, SigningKey
+from subscriptions.queries.signing_keys import private_keys
 from subscriptions.sealing import USES, Sealer
 from subscriptions.services.endpoints import create_endpoint
-from subscriptions.services.signing_keys import ensure_key, private_keys
+from subscriptions.services.signing_keys import ensure_key
 from tenants.actors import Actor
 from tenants.audit_seals import SETTLED, seal_trail, verify_trail
 from tenants.database import acting_for

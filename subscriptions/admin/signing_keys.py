@@ -11,7 +11,8 @@ from django.utils import timezone
 from unfold.decorators import display
 
 from subscriptions.models import SigningKey
-from subscriptions.services.signing_keys import rotate_key, thumbprint
+from subscriptions.queries.signing_keys import thumbprint
+from subscriptions.services.signing_keys import rotate_key
 from tenants.actors import actor_of
 from tenants.console.forms import ConsoleForm
 from tenants.console.pages import TenantAdmin, actor_and_tenant

@@ -179,7 +179,7 @@ class EndpointSecret(models.Model):
 
 
 class SigningKey(models.Model):
-    """A tenant's Ed25519 key, for `v1a`; the newest signs, all are published."""
+    """A tenant's Ed25519 key, for `v1a`; all in force sign, and are published."""
 
     tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="+")
     sealed = models.BinaryField()

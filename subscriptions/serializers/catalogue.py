@@ -5,8 +5,8 @@ from typing import Any
 from rest_framework import serializers
 
 from subscriptions.models import DeviceGroup, SigningKey
+from subscriptions.queries.signing_keys import thumbprint
 from subscriptions.services.device_groups import MOST_DEVICES
-from subscriptions.services.signing_keys import thumbprint
 
 
 class EventTypeSerializer(serializers.Serializer[Any]):

@@ -15,8 +15,8 @@ from uuid import UUID
 from subscriptions.consent import origin
 from subscriptions.http import Request
 from subscriptions.masking import forms_of
+from subscriptions.queries.signing_keys import private_keys
 from subscriptions.sealing import Sealer
-from subscriptions.services.signing_keys import private_keys
 from tenants.database import Cursor
 from tenants.identifiers import public_id
 from tenants.signing import (

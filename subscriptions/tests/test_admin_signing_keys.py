@@ -3,7 +3,8 @@
 from django.urls import reverse
 
 from subscriptions.models import SigningKey
-from subscriptions.services.signing_keys import ensure_key, public_keys
+from subscriptions.queries.signing_keys import public_keys
+from subscriptions.services.signing_keys import ensure_key
 from tenants.database import acting_for
 from tenants.models import Role, Tenant
 from tenants.services import NewTenant

@@ -109,11 +109,6 @@ def test_headers_are_bounded_in_number_and_size() -> None:
     assert "an object" in refused(checked_headers, ["X-A: 1"])
 
 
-def test_authorization_is_oauths_where_that_is_set() -> None:
-    words = refused(checked_headers, {"Authorization": "Basic x"}, has_oauth2=True)
-    assert "OAuth 2 sets it" in words
-
-
 @pytest.mark.parametrize(
     "key",
     [

@@ -14,13 +14,12 @@ from django.db import connections
 from django.test import Client
 
 from subscriptions.models import SigningKey
+from subscriptions.queries.signing_keys import private_keys, public_keys
 from subscriptions.services.signing_keys import (
     KEY_LIMIT,
     SigningKeyLimitReached,
     SigningKeyOverlapInvalid,
     ensure_key,
-    private_keys,
-    public_keys,
     rotate_key,
 )
 from subscriptions.views import well_known

@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 from django_ratelimit.core import is_ratelimited
 
-from subscriptions.services.signing_keys import PublicKey, public_keys
+from subscriptions.queries.signing_keys import PublicKey, public_keys
 from tenants.middleware import client_address
 from tenants.problems import plain_problem
 

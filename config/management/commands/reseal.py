@@ -8,8 +8,8 @@ from django.db.models import Model
 
 from ingest.models import SourceSecret
 from subscriptions.models import Endpoint, EndpointSecret, SigningKey
+from subscriptions.queries.signing_keys import key_context
 from subscriptions.sealing import USES, secret_context
-from subscriptions.services.signing_keys import key_context
 from tenants.audit_seals import seal_context
 from tenants.database import acting_for, pipeline
 from tenants.models import AuditSeal

@@ -1,13 +1,12 @@
 """What flies: one request with one delivery or a batch of them, and its results."""
 
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from subscriptions.batches import CONTENT_TYPE, batch_body, verdicts
 from subscriptions.consent import origin
-from subscriptions.http import Outcome, Request
+from subscriptions.http import Outcome, Request, unsent
 from subscriptions.services.delivering.claims import Claimed
 from subscriptions.services.delivering.recording import Result
 from subscriptions.services.destinations import JSON, signed_request
@@ -85,17 +84,11 @@ def single(claimed: Claimed) -> Parcel:
     return Parcel((claimed,), _message_id(claimed), int(claimed.now_s()), None)
 
 
-def unsigned(started: float | None = None) -> Outcome:
+def unsigned() -> Outcome:
     """Return the outcome of an attempt that could not be signed, and was not made."""
-    return Outcome(
-        status_code=None,
-        error="secret_unusable",
-        detail="The endpoint's secret does not open: an encryption key is missing.",
-        headers={},
-        body=b"",
-        address="",
-        started=time.monotonic() if started is None else started,
-        duration_s=0.0,
+    return unsent(
+        "secret_unusable",
+        "The endpoint's secret does not open: an encryption key is missing.",
     )
 
 
