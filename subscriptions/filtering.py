@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
-from subscriptions.models import DeviceGroup
-from tenants.models import Tenant
 from tenants.problems import Problem
 
 DIMENSIONS = ("devices", "device_groups", "channels", "commodities", "sources")
@@ -176,11 +174,11 @@ def compiled(text: str) -> Filter | None:
     )
 
 
-def checked(filters: Any, tenant: Tenant) -> dict[str, list[str]]:
+def checked(filters: Any) -> dict[str, list[str]]:
     """
     Return the filters as they are kept: each value once, nothing that is empty.
 
-    The groups that they name stay locked until the transaction ends.
+    Whether there are such groups is not judged.
     Raises: FiltersInvalid.
     """
     if not isinstance(filters, Mapping):
@@ -199,7 +197,6 @@ def checked(filters: Any, tenant: Tenant) -> dict[str, list[str]]:
             "beginning of names with *."
         )
     _check_sources(kept.get("sources", ()))
-    _check_groups(kept.get("device_groups", ()), tenant)
     return {name: values for name, values in kept.items() if values}
 
 
@@ -230,15 +227,3 @@ def _check_sources(sources: Iterable[str]) -> None:
             raise FiltersInvalid(
                 f"sources: {source!r} is no source's id, src_ and 32 hex digits."
             )
-
-
-def _check_groups(groups: Iterable[str], tenant: Tenant) -> None:
-    asked = set(groups)
-    if not asked:
-        return
-    # Held, so that none of them is deleted or renamed before the endpoint names it.
-    rows = DeviceGroup.objects.select_for_update(no_key=True).order_by("name")
-    found = rows.filter(tenant=tenant, name__in=asked).values_list("name", flat=True)
-    missing = sorted(asked - set(found))
-    if missing:
-        raise FiltersInvalid(f"device_groups: there is no group {missing[0]!r}.")

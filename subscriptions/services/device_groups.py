@@ -7,7 +7,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from subscriptions.filtering import why_no_name
+from subscriptions.filtering import FiltersInvalid, why_no_name
 from subscriptions.models import DeviceGroup, Endpoint
 from tenants.actors import Actor
 from tenants.models import Tenant
@@ -108,6 +108,23 @@ def delete_group(*, tenant: Tenant, actor: Actor, group: DeviceGroup) -> None:
         detail={"name": current.name, "devices": len(current.devices)},
     )
     current.delete()
+
+
+def hold_groups(tenant: Tenant, names: Iterable[str]) -> None:
+    """
+    Have nobody delete or rename these groups before an endpoint's filters name them.
+
+    They stay locked until the transaction ends.
+    Raises: FiltersInvalid: there is no such group.
+    """
+    asked = set(names)
+    if not asked:
+        return
+    rows = DeviceGroup.objects.select_for_update(no_key=True).order_by("name")
+    found = rows.filter(tenant=tenant, name__in=asked).values_list("name", flat=True)
+    missing = sorted(asked - set(found))
+    if missing:
+        raise FiltersInvalid(f"device_groups: there is no group {missing[0]!r}.")
 
 
 def endpoints_using(tenant: Tenant, name: str) -> QuerySet[Endpoint]:

@@ -13,6 +13,7 @@ from subscriptions.batches import BATCH_LIMIT
 from subscriptions.catalogue import PATTERNS
 from subscriptions.consent import RATE_LIMIT_PER_MIN
 from subscriptions.models import Endpoint, Payload
+from subscriptions.services.device_groups import hold_groups
 from subscriptions.services.endpoint_credentials import (
     CREDENTIALS,
     Columns,
@@ -121,7 +122,9 @@ def _description(tenant: Tenant, endpoint: Endpoint, wanted: Any) -> Columns:
 
 
 def _filters(tenant: Tenant, endpoint: Endpoint, wanted: Any) -> Columns:
-    return {"filters": filtering.checked({} if wanted is None else wanted, tenant)}
+    filters = filtering.checked({} if wanted is None else wanted)
+    hold_groups(tenant, filters.get("device_groups", ()))
+    return {"filters": filters}
 
 
 def _payload(tenant: Tenant, endpoint: Endpoint, wanted: Any) -> Columns:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.db import connections, transaction
 
-from subscriptions.filtering import FiltersInvalid, Subject, checked
+from subscriptions.filtering import FiltersInvalid, Subject
 from subscriptions.models import Delivery, DeviceGroup, Endpoint
 from subscriptions.services.device_groups import (
     DeviceGroupInUse,
@@ -15,6 +15,7 @@ from subscriptions.services.device_groups import (
     DeviceGroupNameTaken,
     DeviceGroupUnknown,
     delete_group,
+    hold_groups,
     save_group,
 )
 from subscriptions.services.publishing import Event, publish
@@ -174,11 +175,11 @@ def test_endpoint_that_is_about_to_name_a_group_is_waited_for(tenant: Tenant) ->
     remover = threading.Thread(target=remove)
     with transaction.atomic():
         enter_tenant(tenant.pk)
-        filters = checked({"device_groups": ["pilot"]}, tenant)
+        hold_groups(tenant, ["pilot"])
         remover.start()
         remover.join(0.3)
         assert remover.is_alive(), "it waits for the group"
-        make_endpoint(tenant, URL, filters=filters)
+        make_endpoint(tenant, URL, filters={"device_groups": ["pilot"]})
     remover.join()
     assert len(refused) == 1
     with acting_for(tenant):
@@ -188,5 +189,16 @@ def test_endpoint_that_is_about_to_name_a_group_is_waited_for(tenant: Tenant) ->
 
 def test_group_that_went_first_is_unknown_to_the_endpoint(tenant: Tenant) -> None:
     delete(tenant, save(tenant, "pilot", "A"))
-    with acting_for(tenant), pytest.raises(FiltersInvalid):
-        checked({"device_groups": ["pilot"]}, tenant)
+    with acting_for(tenant), pytest.raises(FiltersInvalid, match="no group 'pilot'"):
+        hold_groups(tenant, ["pilot"])
+
+
+def test_groups_of_another_tenant_are_not_there(
+    tenant: Tenant, stranger: NewTenant
+) -> None:
+    save(tenant, "mine")
+    save(stranger.tenant, "theirs")
+    with acting_for(tenant):
+        hold_groups(tenant, ["mine"])
+        with pytest.raises(FiltersInvalid, match="no group 'theirs'"):
+            hold_groups(tenant, ["theirs"])

@@ -18,10 +18,6 @@ from subscriptions.filtering import (
     compiled,
     names,
 )
-from subscriptions.models import DeviceGroup
-from tenants.database import acting_for
-from tenants.models import Tenant
-from tenants.services import NewTenant
 
 SOURCE = "src_0193589d1e0c7cc0b1f4c2c5a1f0d9aa"
 OTHER = "src_0193589d1e0c7cc0b1f4c2c5a1f0d9ab"
@@ -132,15 +128,10 @@ def test_looking_at_dimensions_first_changes_no_answer(
     assert asked.passes("", About(subjects), {}) is expected
 
 
-def check(tenant: Tenant, filters: Any) -> dict[str, list[str]]:
-    with acting_for(tenant):
-        return checked(filters, tenant)
-
-
-def test_filters_are_kept_without_repetitions_and_empty_lists(tenant: Tenant) -> None:
+def test_filters_are_kept_without_repetitions_and_empty_lists() -> None:
     given_ = {"devices": ["b", "a", "b"], "channels": [], "sources": [SOURCE]}
-    assert check(tenant, given_) == {"devices": ["b", "a"], "sources": [SOURCE]}
-    assert check(tenant, {}) == {}
+    assert checked(given_) == {"devices": ["b", "a"], "sources": [SOURCE]}
+    assert checked({}) == {}
 
 
 @pytest.mark.parametrize(
@@ -156,28 +147,13 @@ def test_filters_are_kept_without_repetitions_and_empty_lists(tenant: Tenant) ->
         ({"channels": ["\ud800"]}, "channels[0]: a character that no text has"),
         ({"sources": ["head-end"]}, "'head-end' is no source's id"),
         ({"sources": ["src_*"]}, "is no source's id"),
-        ({"device_groups": ["pilot"]}, "there is no group 'pilot'"),
         (
             {"devices": [str(n) for n in range(MOST_VALUES)], "channels": ["x"]},
             "more than 1,000 values",
         ),
     ],
 )
-def test_what_cannot_be_a_filter_is_refused(
-    tenant: Tenant, filters: Any, said: str
-) -> None:
+def test_what_cannot_be_a_filter_is_refused(filters: Any, said: str) -> None:
     with pytest.raises(FiltersInvalid) as refused:
-        check(tenant, filters)
+        checked(filters)
     assert said in str(refused.value)
-
-
-def test_groups_of_another_tenant_are_not_there(
-    tenant: Tenant, stranger: NewTenant
-) -> None:
-    for owner in (tenant, stranger.tenant):
-        with acting_for(owner):
-            DeviceGroup.objects.create(tenant=owner, name=f"of-{owner.slug}")
-    mine = {"device_groups": [f"of-{tenant.slug}"]}
-    assert check(tenant, mine) == mine
-    with pytest.raises(FiltersInvalid):
-        check(tenant, {"device_groups": [f"of-{stranger.tenant.slug}"]})

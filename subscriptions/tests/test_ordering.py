@@ -16,7 +16,7 @@ from subscriptions.services import ordering
 from subscriptions.services.ordering import release, release_stuck
 from subscriptions.services.publishing import Event, publish
 from subscriptions.tests.delivering import make_endpoint
-from tenants.database import acting_for, pipeline
+from tenants.database import acting_for, join_by_index, pipeline
 from tenants.models import Tenant
 from tenants.services import NewTenant
 
@@ -265,7 +265,7 @@ def test_release_reads_by_key_however_many_wait(
 def rows_read(lane: Any) -> int:
     """How many places the sweep reads."""
     explain = "EXPLAIN (ANALYZE, FORMAT JSON)"
-    lane.execute(ordering._BY_INDEX)
+    join_by_index(lane.cursor())
     found = lane.execute(f"{explain} {ordering._STUCK}", [1_000]).fetchone()
     nodes, rows = [found[0][0]["Plan"]], 0
     while nodes:
