@@ -86,7 +86,7 @@ def _tiles(seen: Activity, now: datetime) -> list[dict[str, Any]]:
             "label": "Failing",
             "value": bounded(seen.failing),
             "note": f"{bounded(seen.retrying)} retrying, {bounded(seen.dead)} dead",
-            "is_bad": seen.failing > 0,
+            "tone": "bad" if seen.failing else "",
         },
     ]
 
@@ -101,7 +101,7 @@ def _silence(tenant: Tenant) -> list[dict[str, Any]]:
             "label": "Silent",
             "value": bounded(silent),
             "note": "watched channels",
-            "is_bad": silent > 0,
+            "tone": "bad" if silent else "",
         }
     ]
 

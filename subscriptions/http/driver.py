@@ -4,7 +4,6 @@ import selectors
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 import pycurl
@@ -66,12 +65,7 @@ class Driver(Generic[Token]):
         """Return itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *reason: object) -> None:
         """Close every connection; what is on its way is given up."""
         for curl, (transfer, _) in self._transfers.items():
             self._multi.remove_handle(curl)

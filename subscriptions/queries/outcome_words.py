@@ -43,8 +43,3 @@ def outcome_words(status_code: int | None, error: str) -> str:
     if error == "http_error" and status_code is not None:
         words = _STATUSES.get(status_code, words)
     return ": ".join(part for part in (str(status_code or ""), words) if part)
-
-
-def times(count: int) -> str:
-    """Return how often, in words."""
-    return {1: "once", 2: "twice"}.get(count, f"{count} times")

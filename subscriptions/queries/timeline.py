@@ -12,7 +12,7 @@ from django.utils.dateparse import parse_datetime
 
 from subscriptions.models import Attempt, Delivery, DeliveryStatus, EndpointStatus
 from subscriptions.queries.exchanges import Exchange, exchange_of
-from subscriptions.queries.outcome_words import outcome_words, times
+from subscriptions.queries.outcome_words import outcome_words
 from tenants.identifiers import public_id
 from tenants.models import AuditEntry, Tenant
 
@@ -206,7 +206,8 @@ def _failures(attempts: Sequence[Attempt]) -> str:
         word = "refused"
     else:
         word = "failed" if answered else "not reached"
-    return f"{word} {times(len(failed))}"
+    times = {1: "once", 2: "twice"}.get(len(failed), f"{len(failed)} times")
+    return f"{word} {times}"
 
 
 def _standing(delivery: Delivery) -> str:

@@ -18,6 +18,7 @@ from uuid import UUID
 
 from subscriptions.queries.redeliveries import CLOCK_MARGIN
 from subscriptions.services.publishing import Event, publish
+from subscriptions.services.walks import DEVICES
 from tenants.database import Cursor, join_by_index, pipeline
 from tenants.doorbell import ring
 from tenants.identifiers import first_id, new_id, public_id
@@ -59,18 +60,9 @@ WHERE tenant_id = %(tenant)s AND endpoint_id = %(endpoint)s
 ORDER BY message_id LIMIT %(page)s
 """
 
-# From one device to the next by the key of messagedevice, then the day's messages of
-# each by the same key, and whether they were this endpoint's by index delivery_once.
-_DEVICES = """
-WITH RECURSIVE device AS (
-    (SELECT device FROM subscriptions_messagedevice
-    WHERE tenant_id = %(tenant)s AND device > %(after)s ORDER BY device LIMIT 1)
-    UNION ALL
-    SELECT next.device FROM device d CROSS JOIN LATERAL (
-        SELECT m.device FROM subscriptions_messagedevice m
-        WHERE m.tenant_id = %(tenant)s AND m.device > d.device
-        ORDER BY m.device LIMIT 1) next
-)
+# The day's messages of each device by the key of messagedevice, and whether they were
+# this endpoint's by index delivery_once.
+_DEVICES = f"""{DEVICES}
 SELECT one.device, mine.ids
 FROM (SELECT device FROM device LIMIT %(page)s) one
 CROSS JOIN LATERAL (
@@ -81,7 +73,7 @@ CROSS JOIN LATERAL (
     WHERE m.tenant_id = %(tenant)s AND m.device = one.device
         AND m.message_id > %(first)s AND m.message_id < %(last)s
         AND d.created_at >= %(start)s AND d.created_at < %(end)s) mine
-"""
+"""  # noqa: S608 (own text)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ them, and nobody waits in a circle.
 from time import monotonic
 from uuid import UUID
 
-from subscriptions.services.waiting import WAITING
+from subscriptions.services.walks import WAITING
 from tenants.database import Cursor, join_by_index, pipeline
 
 #: Deliveries that one step cancels at most.

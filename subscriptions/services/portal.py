@@ -11,7 +11,7 @@ from subscriptions.queries.endpoints import endpoints_of, portal_links
 from subscriptions.services.endpoints import EndpointUnknown
 from tenants.actors import Actor
 from tenants.models import Tenant
-from tenants.problems import Conflict, NotFound, Problem
+from tenants.problems import Conflict, Problem
 from tenants.queries import key_digest
 from tenants.services import record_audit
 
@@ -35,12 +35,6 @@ class PortalLinkLimitReached(Conflict):
     """As many links open the endpoint as may."""
 
     code = "portal_link_limit_reached"
-
-
-class PortalLinkUnknown(NotFound):
-    """There is no such portal link."""
-
-    code = "portal_link_unknown"
 
 
 @transaction.atomic

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from django.conf import settings
 
+from subscriptions.services.walks import DEVICES
 from tenants.database import pipeline
 from tenants.identifiers import created_at, first_id
 
@@ -73,18 +74,9 @@ WHERE tenant_id = %(tenant)s AND created_at < %(kept_from)s AND id = ANY (ARRAY(
     WHERE tenant_id = %(tenant)s AND id >= %(first)s AND id < %(last)s))
 """
 
-#: From one device to the next by the key, then the old messages of each by the same.
+#: The old messages of each device by the key, as the devices.
 #: Such rows are never changed, so their places stand for them.
-_DEVICES = """
-WITH RECURSIVE device AS (
-    (SELECT device FROM subscriptions_messagedevice
-    WHERE tenant_id = %(tenant)s AND device > %(after)s ORDER BY device LIMIT 1)
-    UNION ALL
-    SELECT next.device FROM device d CROSS JOIN LATERAL (
-        SELECT m.device FROM subscriptions_messagedevice m
-        WHERE m.tenant_id = %(tenant)s AND m.device > d.device
-        ORDER BY m.device LIMIT 1) next
-), listed AS MATERIALIZED (
+_DEVICES = f"""{DEVICES}, listed AS MATERIALIZED (
     SELECT device FROM device LIMIT %(devices)s
 ), old AS MATERIALIZED (
     SELECT one.device, m.place FROM listed one CROSS JOIN LATERAL (
@@ -98,7 +90,7 @@ WITH RECURSIVE device AS (
 )
 SELECT (SELECT count(*) FROM listed), (SELECT max(device) FROM listed),
     EXISTS (SELECT FROM old GROUP BY device HAVING count(*) = %(messages)s)
-"""
+"""  # noqa: S608 (own text)
 
 #: What is written rarely: one statement for all tenants, by the primary key. Ended: the
 #: table's own word for what nobody waits for any more.

@@ -63,6 +63,11 @@ class PublicIdFilter(filters.CharFilter):
 class _ByOrigin(filters.FilterSet):
     """What is looked for by what the messages tell of."""
 
+    event_type = filters.CharFilter()
+    device = filters.CharFilter(method="of_device", strip=False)
+    transaction_id = filters.CharFilter(method="of_transaction", strip=False)
+    since = SinceFilter(field_name="created_at", lookup_expr="gte")
+
     @property
     def tenant(self) -> Tenant:
         """Whose rows they are."""
@@ -98,11 +103,6 @@ class MessageIdFilter(PublicIdFilter):
 class MessageFilter(_ByOrigin):
     """By type, device, transaction id and time."""
 
-    event_type = filters.CharFilter()
-    device = filters.CharFilter(method="of_device", strip=False)
-    transaction_id = filters.CharFilter(method="of_transaction", strip=False)
-    since = SinceFilter(field_name="created_at", lookup_expr="gte")
-
     class Meta:
         model = Message
         fields: list[str] = []
@@ -125,11 +125,7 @@ class DeliveryFilter(_ByOrigin):
 
     endpoint = PublicIdFilter("ep", field_name="endpoint_id")
     status = filters.ChoiceFilter(choices=DeliveryStatus.choices)
-    event_type = filters.CharFilter()
     message = MessageIdFilter("msg", field_name="message_id")
-    device = filters.CharFilter(method="of_device", strip=False)
-    transaction_id = filters.CharFilter(method="of_transaction", strip=False)
-    since = SinceFilter(field_name="created_at", lookup_expr="gte")
 
     class Meta:
         model = Delivery

@@ -1,6 +1,6 @@
 """When the next delivery is due that no bell will tell of."""
 
-from subscriptions.services.waiting import WAITING
+from subscriptions.services.walks import WAITING
 from tenants.database import pipeline
 
 # In each lane of these endpoints the first that is due later: one descent each.

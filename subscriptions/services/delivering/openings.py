@@ -1,7 +1,7 @@
 """Finding the endpoints that have something due and may be sent to now."""
 
 from subscriptions.services.delivering.pacing import Opening
-from subscriptions.services.waiting import WAITING
+from subscriptions.services.walks import WAITING
 from subscriptions.services.window_ends import close_over
 from tenants.database import Cursor
 
