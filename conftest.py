@@ -8,6 +8,7 @@ import pytest
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.db import connections
 from django.test import override_settings
+from hypothesis import HealthCheck, settings
 from pytest_django import DjangoDbBlocker
 
 from subscriptions.events import Event
@@ -16,6 +17,12 @@ from tenants.actors import Actor, operator
 from tenants.models import Tenant
 from tenants.services import NewTenant, create_tenant
 from tests.schemas import check_told
+
+# Examples are judged by what they show, not by how long a busy machine takes over them.
+settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("unhurried")
 
 
 class QuickHasher(PBKDF2PasswordHasher):
