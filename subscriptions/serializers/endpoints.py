@@ -8,14 +8,14 @@ from rest_framework import serializers
 from subscriptions.batches import BATCH_LIMIT
 from subscriptions.consent import RATE_LIMIT_PER_MIN
 from subscriptions.models import Endpoint, Payload
-from subscriptions.services.endpoint_settings import (
+from subscriptions.services.endpoints import OVERLAP_DEFAULT_S, OVERLAP_LIMIT_S
+from subscriptions.services.endpoints.settings import (
     BATCH_WAIT_LIMIT_S,
     CONCURRENCY_LIMIT,
     DESCRIPTION_CHARACTERS,
     EVENT_TYPES_LIMIT,
     EXTRA_SIGNATURES,
 )
-from subscriptions.services.endpoints import OVERLAP_DEFAULT_S, OVERLAP_LIMIT_S
 
 _URL_CHARACTERS = 2048
 

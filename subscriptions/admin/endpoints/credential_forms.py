@@ -6,7 +6,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from subscriptions.models import Endpoint
-from subscriptions.services.endpoint_settings import EXTRA_SIGNATURES
+from subscriptions.services.endpoints.settings import EXTRA_SIGNATURES
 from tenants.console.forms import CheckboxList, ConsoleForm, FieldGroup
 
 _SIGNATURES = {

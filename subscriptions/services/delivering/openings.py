@@ -1,8 +1,8 @@
 """Finding the endpoints that have something due and may be sent to now."""
 
 from subscriptions.services.delivering.pacing import Opening
+from subscriptions.services.delivering.window_ends import close_over
 from subscriptions.services.walks import WAITING
-from subscriptions.services.window_ends import close_over
 from tenants.database import Cursor
 
 #: Endpoints that one look returns; those with an alarm first, then any.

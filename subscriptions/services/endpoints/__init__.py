@@ -1,10 +1,5 @@
 """Registering, stopping and looking after callback URLs."""
 
-from subscriptions.services.endpoint_settings import (
-    EndpointInvalid,
-    EndpointSettings,
-    EventTypeUnknown,
-)
 from subscriptions.services.endpoints.registering import (
     ENDPOINT_LIMIT,
     EndpointLimitReached,
@@ -25,6 +20,11 @@ from subscriptions.services.endpoints.secrets import (
     OverlapInvalid,
     SecretLimitReached,
     rotate_secret,
+)
+from subscriptions.services.endpoints.settings import (
+    EndpointInvalid,
+    EndpointSettings,
+    EventTypeUnknown,
 )
 from subscriptions.services.endpoints.stopping import (
     pause_endpoint,

@@ -8,8 +8,7 @@ from django.db import transaction
 
 from subscriptions.http.addresses import UrlInvalid, check_url, foresee
 from subscriptions.models import Endpoint, EndpointStatus
-from subscriptions.services.endpoint_credentials import check_origin
-from subscriptions.services.endpoint_settings import EndpointSettings, apply
+from subscriptions.services.endpoints.credentials import check_origin
 from subscriptions.services.endpoints.rows import (
     HEALTH,
     ask_at_renewal,
@@ -20,6 +19,7 @@ from subscriptions.services.endpoints.rows import (
     save,
 )
 from subscriptions.services.endpoints.secrets import add_secret
+from subscriptions.services.endpoints.settings import EndpointSettings, apply
 from tenants.actors import Actor
 from tenants.doorbell import ring_after_commit
 from tenants.models import Tenant
@@ -50,7 +50,7 @@ def create_endpoint(
     Register a callback URL; return it and its secret, which is shown this once.
 
     It stays pending, and its messages wait, until the receiver consents.
-    Raises: UrlInvalid, EndpointLimitReached, and what `endpoint_settings.apply` raises.
+    Raises: UrlInvalid, EndpointLimitReached, and what `settings.apply` raises.
     """
     _check_url(url)
     _foresee(settings or {})
@@ -122,7 +122,7 @@ def update_endpoint(
     paused or disabled endpoint stays so, and is asked when it is resumed. What is
     sealed goes to another origin only if it is given again in the same change.
     Raises: UrlInvalid, EndpointUnknown, CredentialsInvalid, and what
-    `endpoint_settings.apply` raises.
+    `settings.apply` raises.
     """
     _foresee(changes)
     current = locked(tenant, endpoint)

@@ -14,7 +14,7 @@ from subscriptions.catalogue import PATTERNS
 from subscriptions.consent import RATE_LIMIT_PER_MIN
 from subscriptions.models import Endpoint, Payload
 from subscriptions.services.device_groups import hold_groups
-from subscriptions.services.endpoint_credentials import (
+from subscriptions.services.endpoints.credentials import (
     CREDENTIALS,
     Columns,
     check_together,
@@ -74,7 +74,7 @@ def apply(
     Set the endpoint's columns to what was asked for, unsaved; return their names.
 
     Raises: EndpointInvalid, EventTypeUnknown, FiltersInvalid, ApiVersionUnknown, and
-    what `endpoint_credentials` raises.
+    what `credentials` raises.
     """
     unknown = sorted(set(changes) - set(_RULES))
     if unknown:
