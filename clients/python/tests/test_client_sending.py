@@ -2,12 +2,14 @@
 
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ from gridhook_client import (
 )
 from ingest.listener.requests import device_named
 from tenants import signing
+from tests.certificates import self_signed
 
 #: The same in every process: names of tests have it.
 SECRET = "whsec_ZkqqFwMul4WatUXJCQuzArCDun5GdmYkGqAN/1al6VM="  # noqa: S105 (a key of these tests alone)
@@ -49,10 +52,12 @@ class Scripted:
     requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     connections: int = 0
     port: int = 0
+    tls: ssl.SSLContext | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1/callbacks/src_1"
+        host = "http://127.0.0.1" if self.tls is None else "https://localhost"
+        return f"{host}:{self.port}/v1/callbacks/src_1"
 
     def serve(self, door: socket.socket) -> None:
         while self.replies:
@@ -61,9 +66,15 @@ class Scripted:
             except OSError:
                 return
             self.connections += 1
-            with link, link.makefile("rb") as lines:
-                while self.replies and self._answer(link, lines):
-                    pass
+            with link, suppress(ssl.SSLError):
+                self._converse(link)
+
+    def _converse(self, link: socket.socket) -> None:
+        if self.tls is not None:
+            link = self.tls.wrap_socket(link, server_side=True)
+        with link, link.makefile("rb") as lines:
+            while self.replies and self._answer(link, lines):
+                pass
 
     def _answer(self, link: socket.socket, lines: Any) -> bool:
         if not lines.readline():
@@ -82,9 +93,9 @@ class Scripted:
 
 
 @contextmanager
-def answering(*replies: Any) -> Generator[Scripted]:
+def answering(*replies: Any, tls: ssl.SSLContext | None = None) -> Generator[Scripted]:
     with socket.create_server(("127.0.0.1", 0)) as door:
-        server = Scripted(list(replies), port=door.getsockname()[1])
+        server = Scripted(list(replies), port=door.getsockname()[1], tls=tls)
         thread = threading.Thread(target=server.serve, args=[door], daemon=True)
         thread.start()
         yield server
@@ -247,24 +258,74 @@ def test_what_is_not_the_platforms_word_is_undecided(said: bytes) -> None:
         sender.send_bytes("t/1", BODY)
 
 
+def trickle(link: socket.socket, said: bytes) -> None:
+    for letter in said:
+        try:
+            link.sendall(bytes([letter]))
+        except OSError:
+            return
+        time.sleep(0.02)
+
+
 def test_a_reply_that_trickles_ends_at_the_deadline() -> None:
-    def trickle(link: socket.socket) -> None:
-        for letter in b"HTTP/1.1 202 Accepted\r\n" * 100:
-            try:
-                link.sendall(bytes([letter]))
-            except OSError:
-                return
-            time.sleep(0.02)
+    def slowly(link: socket.socket) -> None:
+        trickle(link, b"HTTP/1.1 202 Accepted\r\n" * 100)
 
     began = time.monotonic()
     patience = Pauses().patience(attempts=1, timeout_s=0.3)
     with (
-        answering(trickle) as server,
+        answering(slowly) as server,
         client(server, patience=patience) as sender,
         pytest.raises(Undecided, match="did not end in time"),
     ):
         sender.send_bytes("t/1", BODY)
     assert time.monotonic() - began < 2
+
+
+def test_a_handshake_that_trickles_ends_at_the_deadline() -> None:
+    def serve(door: socket.socket) -> None:
+        with door.accept()[0] as link:
+            # A record that has 16 KiB of a server's hello before it.
+            trickle(link, b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc" + b"\x03" * 150)
+
+    began = time.monotonic()
+    patience = Pauses().patience(attempts=1, timeout_s=0.3)
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        threading.Thread(target=serve, args=[door], daemon=True).start()
+        url = f"https://localhost:{door.getsockname()[1]}/"
+        with (
+            Client(url, SECRET, patience=patience) as sender,
+            pytest.raises(Undecided, match="did not end in time"),
+        ):
+            sender.send_bytes("t/1", BODY)
+    assert time.monotonic() - began < 2
+
+
+def test_tls_is_spoken_with_whoever_has_a_good_certificate(tmp_path: Path) -> None:
+    cert, key = self_signed(tmp_path)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(cert, key)
+    known = ssl.create_default_context(cafile=str(cert))
+    with answering(accepted(), accepted(), tls=tls) as server:
+        patience = Pauses().patience(attempts=1)
+        with (
+            client(server, patience=patience) as stranger,
+            pytest.raises(Undecided, match="CERTIFICATE_VERIFY_FAILED"),
+        ):
+            stranger.send_bytes("t/1", BODY)
+        with client(server, tls=known) as sender:
+            for _ in range(2):
+                assert sender.send_bytes("t/1", BODY).attempts == 1
+    assert (server.connections, len(server.requests)) == (2, 2)
+
+
+def test_an_interim_reply_is_taken_for_none_to_the_next_callback() -> None:
+    early = b"HTTP/1.1 103 Early Hints\r\n\r\n" + accepted()
+    script = [early, accepted(status="duplicate"), accepted("t/2")]
+    with answering(*script) as server, client(server) as sender:
+        assert sender.send_bytes("t/1", BODY).status == "duplicate"
+        assert sender.send_bytes("t/2", BODY).attempts == 1
+    assert server.connections == 2
 
 
 def test_nobody_there_is_undecided() -> None:
@@ -309,37 +370,3 @@ def test_no_text_holds_the_secret() -> None:
         shown = f"{sender!r} {caught.value!r} {caught.value}"
     assert SECRET not in shown
     assert SECRET.removeprefix("whsec_") not in shown
-
-
-@pytest.mark.parametrize(
-    ("url", "secret", "scheme", "device"),
-    [
-        ("ftp://host/", SECRET, "hub", ""), ("http:///x", SECRET, "hub", ""),
-        ("http://me@host/", SECRET, "hub", ""), ("http://host:x/", SECRET, "hub", ""),
-        ("http://host/é", SECRET, "hub", ""), ("http://host/a b", SECRET, "hub", ""),
-        ("http://h/\r\nX: y", SECRET, "hub", ""), ("http://h/#x", SECRET, "hub", ""),
-        ("http://host/", "", "hub", ""),
-        ("http://host/", "whsec_!", "standard", ""), ("http://h/", SECRET, "md5", ""),
-        ("http://host/", SECRET, "hub", "WM-1"), ("http://h/", "00" * 31, "hub", "é"),
-    ],
-)  # fmt: skip
-def test_what_cannot_be_used_is_refused_at_once(
-    url: str, secret: str, scheme: str, device: str
-) -> None:
-    with pytest.raises(ValueError, match=r"\w") as caught:
-        Client(url, secret, scheme, device=device)
-    assert SECRET not in str(caught.value)
-
-
-@pytest.mark.parametrize("transaction_id", ["", "x" * 256])
-def test_a_transaction_id_has_a_length(transaction_id: str) -> None:
-    sender = Client("http://127.0.0.1:9/", SECRET)
-    with pytest.raises(ValueError, match="1 to 255"):
-        sender.send_bytes(transaction_id, BODY)
-
-
-@pytest.mark.parametrize("transaction_id", ["é", "a\nb", " a", "a\r\nX: y"])
-def test_with_standard_the_id_is_a_header(transaction_id: str) -> None:
-    sender = Client("http://127.0.0.1:9/", SECRET, "standard")
-    with pytest.raises(ValueError, match="printable ASCII"):
-        sender.send_bytes(transaction_id, BODY)

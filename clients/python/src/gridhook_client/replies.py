@@ -65,18 +65,16 @@ def receipt_of(status: int, body: bytes, transaction_id: str) -> Receipt:
     """
     Return the receipt.
 
-    `transaction_id`: empty: the sender does not know it, for it is in the body.
     Raises: SendFailed: one of its kinds. A 2xx that is not the platform's own, as a
     captive portal gives, is Undecided.
     """
     document = _members(body)
     if status in {_ACCEPTED, _DUPLICATE}:
-        said = document.get("transaction_id")
-        is_ours = said == transaction_id or not transaction_id
+        is_ours = document.get("transaction_id") == transaction_id
         kind = {_ACCEPTED: "accepted", _DUPLICATE: "duplicate"}[status]
         receipt = document.get("receipt")
         if document.get("status") == kind and is_ours and isinstance(receipt, str):
-            return Receipt(kind, receipt, str(said))
+            return Receipt(kind, receipt, transaction_id)
         raise Undecided("The reply is not the platform's.", status=status)
     raise _failure(status)(
         _text(document.get("detail") or document.get("title")),

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from urllib.parse import quote, urlsplit
 
 from gridhook_client import signatures
@@ -26,7 +27,9 @@ USER_AGENT = "gridhook-client/0.1.0"
 #: Read of a reply at most.
 REPLY_LIMIT_BYTES = 64 * 1024
 _PIECE_BYTES = 16 * 1024
-_RETRY_AFTER_DIGITS = 9
+#: The longest pause that a reply may ask for.
+RETRY_AFTER_LIMIT_S = 86_400.0
+_BATCH = "application/cloudevents-batch+json"
 #: What a device's name is shown with as it is; all else is percent-encoded.
 _VISIBLE = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
 #: A connection that breaks, an answer that is none, a name that is not found.
@@ -127,10 +130,14 @@ class Client:
         """
         Send a body as it is, until it is decided or the patience ends.
 
+        `transaction_id`: as the receipt will name it: of other content types than the
+        default, see the platform's page of formats.
         Raises: Refused (SignatureRefused, TransactionConflict), Undecided. ValueError:
-        the id is none, or cannot be a header's value.
+        the id is none, or cannot be a header's value; the body is a batch.
         """
         check_transaction_id(transaction_id)
+        if content_type.partition(";")[0].strip().lower() == _BATCH:
+            raise ValueError("A batch has a receipt for each event: send one by one.")
         if self._scheme == "standard" and not _is_header(transaction_id):
             raise ValueError("With `standard`, a transaction id is printable ASCII.")
         give_up_at = time.monotonic() + self._patience.total_s
@@ -236,16 +243,14 @@ class _Connection:
         # No proxy variable is asked, and no redirect is followed.
         self._http: http.client.HTTPConnection
         if parts.scheme == "https":
+            tls = tls or ssl.create_default_context()
             self._http = http.client.HTTPSConnection(
-                parts.hostname,
-                parts.port,
-                timeout=timeout_s,
-                context=tls or ssl.create_default_context(),
+                parts.hostname, parts.port, context=tls
             )
         else:
-            self._http = http.client.HTTPConnection(
-                parts.hostname, parts.port, timeout=timeout_s
-            )
+            tls = None
+            self._http = http.client.HTTPConnection(parts.hostname, parts.port)
+        self._tls = tls
 
     def close(self) -> None:
         """Close it."""
@@ -270,15 +275,30 @@ class _Connection:
 
     def _exchange(self, body: bytes, headers: dict[str, str]) -> _Reply:
         if self._http.sock is None:
-            self._http.connect()
+            self._http.sock = self._dial()
         with _Deadline(self._http.sock, self._timeout_s):
+            if isinstance(self._http.sock, ssl.SSLSocket):
+                # At once, where it was done before.
+                self._http.sock.do_handshake()
             self._http.request("POST", self._target, body, headers)
             with self._http.getresponse() as response:
                 content, is_whole = _content(response)
                 asked = response.getheader("Retry-After", "")
-        if not is_whole:
+        # After an interim reply (103) comes another, which is none to the next one.
+        if not is_whole or response.status < HTTPStatus.OK:
             self.close()
         return _Reply(response.status, content, retry_after(asked))
+
+    def _dial(self) -> socket.socket:
+        """Connect; of TLS the handshake is left to the exchange, for its deadline."""
+        address = (self._http.host, self._http.port)
+        link = socket.create_connection(address, self._timeout_s)
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._tls is None:
+            return link
+        return self._tls.wrap_socket(
+            link, server_hostname=self._http.host, do_handshake_on_connect=False
+        )
 
 
 def _content(response: http.client.HTTPResponse) -> tuple[bytes, bool]:
@@ -313,19 +333,25 @@ class _Deadline:
 
     def _end(self) -> None:
         self._is_over = True
+        # Not SSLSocket's own: that one lets a thread that still writes do so in clear.
         with contextlib.suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
 
 
 def retry_after(text: str) -> float:
-    """Return the seconds that `Retry-After` asks for, or has until its date; else 0."""
+    """
+    Return the seconds that `Retry-After` asks for, or has until its date; else 0.
+
+    A day at most: a device must not be silenced for good by one header.
+    """
     text = text.strip()
     if text.isascii() and text.isdigit():
-        return float(text) if len(text) <= _RETRY_AFTER_DIGITS else float("inf")
+        return min(float(text), RETRY_AFTER_LIMIT_S)
     try:
         moment = parsedate_to_datetime(text)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=timezone.utc)
-        return max(0.0, (moment - datetime.now(tz=timezone.utc)).total_seconds())
+        wanted_s = (moment - datetime.now(tz=timezone.utc)).total_seconds()
     except (TypeError, ValueError, OverflowError, IndexError):
         return 0.0
+    return min(max(wanted_s, 0.0), RETRY_AFTER_LIMIT_S)
