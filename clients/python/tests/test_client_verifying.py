@@ -207,7 +207,9 @@ def test_a_signed_body_that_is_no_message_is_the_same_error(body: bytes) -> None
 
 
 def test_what_is_no_headers_and_no_body_is_the_same_error() -> None:
-    for sent in (None, 5, "webhook-id", [1, 2], [("a", "b", "c")], [("a", "b")] * 300):
+    for sent in (
+        None, 5, dict, "webhook-id", [1, 2], [("a", "b", "c")], [("a", "b")] * 300,
+    ):  # fmt: skip
         assert refusal(sent)
     assert refusal(headers(), BODY.decode())
     assert refusal(headers(), None)
@@ -277,8 +279,12 @@ def test_no_error_holds_the_expected_signature_or_the_secret() -> None:
 
 @pytest.mark.parametrize(
     ("secrets", "public_keys"),
-    [([], []), ([""], []), (["whsec_"], []), ([], ["whpk_AAAA"]), ("whsec_AAAA", [])],
-)
+    [
+        ([], []), ([""], []), (["whsec_"], []), ([], ["whpk_AAAA"]), ("whsec_AAAA", []),
+        (iter([]), []), ([None], []), ([b"whsec_AAAA"], []), (b"whsec_AAAA", []),
+        (["whsec_AAAA\n"], []), (["whsec_\ud800"], []), ([], [None]),
+    ],
+)  # fmt: skip
 def test_a_verifier_needs_a_good_key(secrets: Any, public_keys: Any) -> None:
     with pytest.raises((ValueError, TypeError)):
         Verifier(secrets, public_keys=public_keys)

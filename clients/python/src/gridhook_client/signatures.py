@@ -33,10 +33,7 @@ def standard_key(secret: str) -> bytes:
 
     Raises: ValueError: there is none behind `whsec_`. The text does not repeat it.
     """
-    try:
-        key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
-    except ValueError:
-        key = b""
+    key = _decoded(secret, SECRET_PREFIX)
     if not key:
         raise ValueError("A secret is whsec_ and base64.")
     return key
@@ -53,13 +50,19 @@ def public_key(text: str) -> bytes:
 
     Raises: ValueError: it is none.
     """
-    try:
-        key = base64.b64decode(text.removeprefix(PUBLIC_PREFIX), validate=True)
-    except ValueError:
-        key = b""
+    key = _decoded(text, PUBLIC_PREFIX)
     if len(key) != KEY_BYTES:
         raise ValueError("A public key is whpk_ and the base64 of 32 bytes.")
     return key
+
+
+def _decoded(text: str, prefix: str) -> bytes:
+    """Return what the base64 behind the prefix stands for; empty: it is none."""
+    try:
+        return base64.b64decode(text.removeprefix(prefix), validate=True)
+    # Whoever reads keys from a file may have bytes, or nothing at all.
+    except (AttributeError, TypeError, ValueError):
+        return b""
 
 
 def hub_headers(key: bytes, body: bytes) -> dict[str, str]:

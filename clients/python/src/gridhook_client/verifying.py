@@ -60,12 +60,12 @@ class Verifier:
     ) -> None:
         if isinstance(secrets, str) or isinstance(public_keys, str):
             raise TypeError("Give a list of secrets, and of public keys.")
-        if not secrets and not public_keys:
-            raise ValueError("Give at least one secret or public key.")
         if public_keys and not signatures.has_ed25519:
             raise ValueError("Public keys need gridhook-client[ed25519].")
         self._keys = [signatures.standard_key(secret) for secret in secrets]
         self._public_keys = [signatures.public_key(text) for text in public_keys]
+        if not self._keys and not self._public_keys:
+            raise ValueError("Give at least one secret or public key.")
         self._tolerance_s = tolerance_s
         self._limit_bytes = limit_bytes
         self._clock = clock
@@ -149,8 +149,8 @@ def _signing_headers(headers: Headers) -> list[str]:
 
 
 def _pairs(headers: Headers) -> Iterable[tuple[Any, Any]]:
-    pairs = headers.items() if hasattr(headers, "items") else headers
     try:
+        pairs = headers.items() if hasattr(headers, "items") else headers
         found = [(name, value) for name, value in islice(pairs, _HEADERS + 1)]
     except (TypeError, ValueError):
         raise VerificationFailed("The headers are no pairs.") from None
