@@ -12,6 +12,8 @@ from zipfile import ZipFile
 
 import pytest
 
+import gridhook_client
+from gridhook_client.sending import USER_AGENT
 from ingest.tests.listening import new_sender, running_listener, stored
 from subscriptions.models import Delivery, Endpoint
 from subscriptions.services.consenting import ask_consent
@@ -29,6 +31,19 @@ CLIENT = Path(__file__).resolve().parent.parent
 ROOT = CLIENT.parent.parent
 PAGE = (CLIENT / "README.md").read_text()
 SEND, RECEIVE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+#: The versions that the package says it runs on.
+NAMED = re.findall(r"Python :: (3\.\d+)", (CLIENT / "pyproject.toml").read_text())
+VERIFY = """
+import time
+from gridhook_client import Verifier, challenge_answer, made_at, signatures
+name = "msg_" + "01" * 16
+body = (b'{"id":"%s","type":"endpoint.test","timestamp":"2026-11-23T18:21:00.123456Z",'
+        b'"tenant":"acme","data":{"value":0.10753}}' % name.encode())
+signed = signatures.standard_headers(b"key", name, int(time.time()), body)
+message = Verifier(["whsec_a2V5"]).verify(signed, body)
+assert made_at(name).year > 1970 and challenge_answer("hub.mode=subscribe") is None
+print(message.data["value"])
+"""
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +57,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pip("install", "--no-index", "--target", folder / "site", wheel)
     with ZipFile(wheel) as archive:
         names = archive.namelist()
-    assert wheel.name == "gridhook_client-0.1.0-py3-none-any.whl"
+    version = gridhook_client.__version__
+    assert wheel.name == f"gridhook_client-{version}-py3-none-any.whl"
+    assert wheel.name in PAGE
+    assert f"gridhook-client/{version}" == USER_AGENT
     assert "gridhook_client/py.typed" in names
-    assert "gridhook_client-0.1.0.dist-info/licenses/LICENSE" in names
+    assert f"gridhook_client-{version}.dist-info/licenses/LICENSE" in names
     assert not [name for name in names if "test" in name]
     return folder / "site"
 
@@ -63,9 +81,11 @@ def alone(installed: Path, **environment: object) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "PYTHONPATH": str(installed), **named}
 
 
-def run(installed: Path, code: str, **environment: object) -> str:
+def run(
+    installed: Path, code: str, python: str = sys.executable, **environment: object
+) -> str:
     done = subprocess.run(
-        [sys.executable, "-S", "-W", "error", "-c", code],
+        [python, "-S", "-W", "error", "-c", code],
         env=alone(installed, **environment),
         cwd="/",
         capture_output=True,
@@ -93,6 +113,31 @@ def test_the_example_for_senders_is_taken_by_a_real_listener(
     ((identifier, body, _),) = stored(tenant)
     assert identifier == "head-end-7/000123"
     assert b'"value":"0.10753"' in body
+
+
+def pythons() -> list[str]:
+    """Return those of the named versions that are installed here."""
+    found = []
+    for version in NAMED:
+        path = shutil.which(f"python{version}") or ""
+        # Of a version manager's own command only a try tells whether it is there.
+        if path and subprocess.run([path, "-c", ""], check=False).returncode == 0:
+            found.append(path)
+    return found
+
+
+def test_every_python_that_is_named_and_here_sends_and_verifies(
+    installed: Path, tenant: Tenant, tmp_path: Path
+) -> None:
+    sender = new_sender(tenant)
+    here = pythons() or [sys.executable]
+    with running_listener(tmp_path) as listener:
+        url = f"http://127.0.0.1:{listener.port}{sender.path}"
+        options = {"SOURCE_URL": url, "SOURCE_SECRET": sender.secret}
+        said = [run(installed, SEND, python, **options).split() for python in here]
+    assert [one[0] for one in said] == ["accepted", *["duplicate"] * (len(said) - 1)]
+    for python in here:
+        assert run(installed, VERIFY, python) == "0.10753\n"
 
 
 @contextmanager

@@ -120,7 +120,9 @@ def test_no_manifest_raises_another_error(data: dict[str, Any]) -> None:
 def test_an_id_says_when_its_message_was_made() -> None:
     message_id = new_id()
     assert made_at(public_id("msg", message_id)) == created_at(message_id)
-    for text in ("", "msg_", "msg_" + "x" * 32, "msg_1"):
+    alike = ("_".join("1" * 16) + "1", " " + "1" * 31, "1" * 31 + "\n", "\u0661" * 32)
+    wrong = ["msg_" + digits for digits in ("", "x" * 32, "1", *alike)]
+    for text in ("", "1" * 32, *wrong):
         with pytest.raises(ValueError, match=r"."):
             made_at(text)
 

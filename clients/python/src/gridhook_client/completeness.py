@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from gridhook_client.messages import Message, Unreadable
 
 #: Ids that are remembered, the newest.
 MEMORY = 100_000
-_ID_DIGITS = 32
+_ID = re.compile("msg_([0-9a-f]{32})")
 
 
 def batch_answer(verdicts: Mapping[str, int | tuple[int, str]]) -> bytes:
@@ -31,23 +33,29 @@ def batch_answer(verdicts: Mapping[str, int | tuple[int, str]]) -> bytes:
 
 
 class Seen:
-    """Remembers the newest message ids: what comes twice, and what is missing."""
+    """
+    Remembers the newest message ids: what comes twice, and what is missing.
+
+    Safe to use from several threads.
+    """
 
     def __init__(self, memory: int = MEMORY) -> None:
         self._ids: OrderedDict[str, None] = OrderedDict()
         self._memory = memory
+        self._lock = threading.Lock()
 
     def __contains__(self, message_id: object) -> bool:
         """Tell whether the id was noted."""
         return message_id in self._ids
 
     def note(self, message: Message) -> bool:
-        """Note the message; tell whether it is new."""
-        is_new = message.id not in self._ids
-        self._ids[message.id] = None
-        if len(self._ids) > self._memory:
-            self._ids.popitem(last=False)
-        return is_new
+        """Note the message, once it was worked on; tell whether it is new."""
+        with self._lock:
+            is_new = message.id not in self._ids
+            self._ids[message.id] = None
+            if len(self._ids) > self._memory:
+                self._ids.popitem(last=False)
+            return is_new
 
     def gaps(self, message: Message) -> list[str]:
         """
@@ -68,7 +76,8 @@ class Missing:
     expected: int
     seen: int
     is_complete: bool
-    #: Devices whose messages are not what was seen of them: ask for these.
+    #: Devices whose messages are not what was seen of them: ask for these. A manifest
+    #: lists 1,000 of them, and no message without one: with none here, ask for all.
     devices: tuple[str, ...]
 
 
@@ -114,10 +123,10 @@ def made_at(message_id: str) -> datetime:
     Within a second of midnight the platform may have counted otherwise: ask it.
     Raises: ValueError: it is no message's id.
     """
-    digits = message_id.removeprefix("msg_")
-    if len(digits) != _ID_DIGITS:
+    found = _ID.fullmatch(message_id)
+    if found is None:
         raise ValueError("A message's id is msg_ and 32 hex digits.")
-    return datetime.fromtimestamp((int(digits, 16) >> 80) / 1000, tz=timezone.utc)
+    return datetime.fromtimestamp((int(found[1], 16) >> 80) / 1000, tz=timezone.utc)
 
 
 def ids_hash(message_ids: Iterable[str]) -> str:
