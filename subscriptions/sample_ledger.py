@@ -90,10 +90,17 @@ class Ledger:
     _newest: dict[str, Place] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def note(self, outcome: str, message_id: str = "-", event_type: str = "-") -> None:
-        """Count a request, or a message, and print its line."""
+    def note(
+        self,
+        outcome: str,
+        message_id: str = "-",
+        event_type: str = "-",
+        *,
+        detail: str = "",
+    ) -> None:
+        """Count a request, or a message, and print its line; `detail`: why."""
         with self._lock:
-            self._note(outcome, message_id, event_type)
+            self._note(outcome, message_id, event_type, detail)
 
     def accept(self, message: Arrived) -> None:
         """Take a message, unless it was taken before; say what it shows missing."""
@@ -147,12 +154,16 @@ class Ledger:
         self.print_line(f"{time.strftime('%H:%M:%S')} {word:<9} {text}")
         self._write({"outcome": word, "text": text})
 
-    def _note(self, outcome: str, message_id: str, event_type: str) -> None:
+    def _note(
+        self, outcome: str, message_id: str, event_type: str, detail: str = ""
+    ) -> None:
         self.counts[outcome] += 1
         self._by_type[event_type][outcome] += 1
         clock = time.strftime("%H:%M:%S")
-        self.print_line(f"{clock} {outcome:<9} {event_type:<24} {message_id}")
-        self._write({"outcome": outcome, "id": message_id, "type": event_type})
+        why = f"  {detail}" if detail else ""
+        self.print_line(f"{clock} {outcome:<9} {event_type:<24} {message_id}{why}")
+        line = {"outcome": outcome, "id": message_id, "type": event_type}
+        self._write(line | ({"detail": detail} if detail else {}))
 
     def _write(self, line: dict[str, str]) -> None:
         if self.record is not None:

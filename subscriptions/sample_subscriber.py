@@ -30,6 +30,7 @@ BODY_LIMIT_BYTES = 10 * 1024 * 1024
 PATIENCE_S = 60
 BATCH = "application/cloudevents-batch+json"
 _SUCCESS = 2
+_SIGNING = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
 
 @dataclass(frozen=True)
@@ -52,25 +53,42 @@ class Keys:
         for public in self.public_keys:
             signing.parse_public(public)
 
-    def are_of(self, headers: Any, body: bytes) -> bool:
-        """Tell whether every signature that they can judge is good."""
-        signed = {
-            "message_id": headers.get("webhook-id", ""),
-            "timestamp": headers.get("webhook-timestamp", ""),
-            "header": headers.get("webhook-signature", ""),
-        }
+    def fault_of(self, headers: Any, body: bytes) -> str:
+        """Return what is wrong with the signatures that they can judge; empty: none."""
         now_s = time.time()
-        is_good = True
-        if self.secrets:
-            standard = [signing.standard_key(secret) for secret in self.secrets]
-            hub = [signing.hub_key(secret) for secret in self.secrets]
-            is_good = signing.verify_standard(
-                standard, **signed, body=body, now_s=now_s
-            ) and signing.verify_hub(hub, headers.get("X-Hub-Signature-256", ""), body)
-        if self.public_keys:
-            public = [signing.parse_public(text) for text in self.public_keys]
-            is_good &= signing.verify_ed25519(public, **signed, body=body, now_s=now_s)
-        return is_good
+        message_id, timestamp, items = (headers.get(name, "") for name in _SIGNING)
+        if not (message_id and timestamp and items):
+            return "it is not signed"
+        if not signing.is_timely(timestamp, now_s):
+            return f"webhook-timestamp is not within {signing.TOLERANCE_S} s of now"
+        signed = {
+            "message_id": message_id,
+            "timestamp": timestamp,
+            "header": items,
+            "body": body,
+            "now_s": now_s,
+        }
+        return self._fault_by_secrets(headers, signed) or self._fault_by_public(signed)
+
+    def _fault_by_secrets(self, headers: Any, signed: dict[str, Any]) -> str:
+        if not self.secrets:
+            return ""
+        standard = [signing.standard_key(secret) for secret in self.secrets]
+        if not signing.verify_standard(standard, **signed):
+            return "webhook-signature is by none of the secrets given"
+        hub = [signing.hub_key(secret) for secret in self.secrets]
+        header = headers.get("X-Hub-Signature-256", "")
+        # In an overlap it is by the newest secret alone, which may not be here yet.
+        is_overlap = signed["header"].count("v1,") > 1
+        if not is_overlap and not signing.verify_hub(hub, header, signed["body"]):
+            return "X-Hub-Signature-256 is by none of the secrets given"
+        return ""
+
+    def _fault_by_public(self, signed: dict[str, Any]) -> str:
+        public = [signing.parse_public(text) for text in self.public_keys]
+        if public and not signing.verify_ed25519(public, **signed):
+            return "webhook-signature has no v1a by the public keys given"
+        return ""
 
 
 @dataclass(frozen=True)
@@ -130,7 +148,7 @@ class SampleSubscriber(ThreadingHTTPServer):
             with self._tls.wrap_socket(request, server_side=True) as link:
                 super().finish_request(link, client_address)
         except ssl.SSLError as error:
-            self.ledger.note("refused", error.reason or "tls", "-")
+            self.ledger.note("refused", detail=f"TLS: {error.reason or error}")
         except (ConnectionError, TimeoutError):
             return
 
@@ -147,13 +165,14 @@ class _Handler(BaseHTTPRequestHandler):
         if origin is None or self.server.manner.challenge_only:
             self._reply(HTTPStatus.OK)
             return
-        self.server.ledger.note("consent")
         rate = self.server.manner.rate_per_min
+        granted = "*" if rate is None else str(rate)
+        self.server.ledger.note("consent", detail=f"OPTIONS, rate {granted}")
         self._reply(
             HTTPStatus.OK,
             headers={
                 "WebHook-Allowed-Origin": origin,
-                "WebHook-Allowed-Rate": "*" if rate is None else str(rate),
+                "WebHook-Allowed-Rate": granted,
             },
         )
 
@@ -161,7 +180,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Consent, as WebSub subscribers do; else say what has arrived."""
         query = parse_qs(urlsplit(self.path).query)
         if "hub.challenge" in query:
-            self.server.ledger.note("consent")
+            self.server.ledger.note("consent", detail="GET with a challenge")
             self._reply(HTTPStatus.OK, query["hub.challenge"][0].encode())
             return
         self._reply(HTTPStatus.OK, json.dumps(self.server.ledger.counts).encode())
@@ -171,15 +190,17 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._body()
         if body is None:
             return
-        if not self.server.keys.are_of(self.headers, body):
-            self.server.ledger.note("refused")
+        fault = self.server.keys.fault_of(self.headers, body)
+        if fault:
+            self.server.ledger.note("refused", detail=fault)
             self._reply(HTTPStatus.UNAUTHORIZED, b"The signature does not match.\n")
             return
         is_batch = self.headers.get_content_type() == BATCH
         try:
             messages = messages_of_batch(body) if is_batch else [message_of(body)]
         except (ValueError, TypeError, KeyError, AttributeError):
-            self.server.ledger.note("refused", str(self.headers.get("webhook-id")))
+            message_id = self.headers["webhook-id"]
+            self.server.ledger.note("refused", message_id, detail="it is no message")
             self._reply(HTTPStatus.BAD_REQUEST, b"This is no message.\n")
             return
         self._take(messages, is_batch=is_batch)
@@ -198,7 +219,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _verdict(self, message: Arrived) -> dict[str, Any]:
         if self.server.manner.is_refusing():
-            self.server.ledger.note("refused", message.id, message.event_type)
+            self._note_all("refused", [message])
             said = {"status": 422, "detail": "Refused on purpose."}
             return {"id": message.id, **said}
         self.server.ledger.accept(message)
@@ -215,7 +236,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _note_all(self, outcome: str, messages: list[Arrived]) -> None:
         for message in messages:
-            self.server.ledger.note(outcome, message.id, message.event_type)
+            self.server.ledger.note(
+                outcome, message.id, message.event_type, detail="on purpose"
+            )
 
     def _body(self) -> bytes | None:
         """Return the body; None: it was refused already."""
@@ -230,7 +253,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, status: HTTPStatus) -> None:
         self.close_connection = True
-        self.server.ledger.note("refused")
+        self.server.ledger.note("refused", detail=status.phrase)
         self._reply(status)
 
     def _reply(

@@ -174,7 +174,7 @@ def verify_standard(
         expected = b"v1," + base64.b64encode(_joined_digest(key, head, body))
         for item in given:
             matches |= hmac.compare_digest(expected, item)
-    return matches and _is_timely(timestamp, now_s)
+    return matches and is_timely(timestamp, now_s)
 
 
 def verify_ed25519(
@@ -192,7 +192,7 @@ def verify_ed25519(
     matches = any(
         _is_by(key, signature, signed) for key in public_keys for signature in given
     )
-    return matches and _is_timely(timestamp, now_s)
+    return matches and is_timely(timestamp, now_s)
 
 
 def _signature(item: str) -> bytes:
@@ -223,7 +223,8 @@ def _joined_digest(key: bytes, head: bytes, body: bytes) -> bytes:
     return mac.digest()
 
 
-def _is_timely(timestamp: str, now_s: float) -> bool:
+def is_timely(timestamp: str, now_s: float) -> bool:
+    """Tell whether a Standard Webhooks timestamp is one, and near enough to now."""
     if not timestamp.isascii() or not timestamp.isdigit():
         return False
     return (

@@ -133,6 +133,12 @@ def test_unsigned_and_missigned_are_refused_and_duplicates_dropped() -> None:
         lines = process.stdout.read().splitlines()
     outcomes = [line.split()[1] for line in lines[:6]]
     assert outcomes == ["refused"] * 4 + ["accepted", "duplicate"]
+    assert [line.split(maxsplit=4)[4] for line in lines[:4]] == [
+        "it is not signed",
+        "webhook-signature is by none of the secrets given",
+        "webhook-timestamp is not within 300 s of now",
+        "X-Hub-Signature-256 is by none of the secrets given",
+    ]
     assert [line.split() for line in lines[6:]] == [
         ["type", "refused", "accepted", "duplicate"],
         ["-", "4", "0", "0"],
@@ -150,6 +156,7 @@ def test_unsigned_and_missigned_are_refused_and_duplicates_dropped() -> None:
         (["--secret-file", "/nonexistent"], "No such file"),
         (["--public-key", "whpk_AAAA"], "base64 of 32 bytes"),
         (["--fail-rate", "2"], "from 0 to 1"),
+        (["--fail-rate", "often"], "from 0 to 1"),
         (["--delay", "-1"], "from 0 to 3600"),
         (["--status", "99"], "known one from 200"),
         (["--rate", "0"], "from 1 on"),

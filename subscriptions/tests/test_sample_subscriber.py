@@ -140,6 +140,25 @@ def test_public_keys_are_enough_and_every_kind_given_is_asked() -> None:
         assert one.send() == 204
 
 
+def test_who_has_not_the_new_secret_yet_is_served_in_an_overlap() -> None:
+    now, body = int(time.time()), body_of("msg_1")
+    new = signing.new_secret()
+    items = [
+        signing.sign_standard(signing.standard_key(secret), "msg_1", now, body)
+        for secret in (new, SECRET)
+    ]
+    headers = {
+        "webhook-id": "msg_1",
+        "webhook-timestamp": str(now),
+        "webhook-signature": " ".join(items),
+        "X-Hub-Signature-256": signing.sign_hub(new.encode(), body),
+    }
+    with sample() as one:
+        assert one.ask("POST", body=body, headers=headers)[0] == 204
+        headers["webhook-signature"] = items[0]
+        assert one.ask("POST", body=body, headers=headers)[0] == 401
+
+
 @pytest.mark.parametrize("status", [410, 500, 429, 302])
 def test_it_answers_what_it_is_told_to_and_counts_that_as_failed(status: int) -> None:
     with sample(Manner(status=status)) as one:

@@ -112,17 +112,21 @@ def _add_manner(group: "argparse._ArgumentGroup") -> None:
 
 
 def _share(text: str) -> float:
-    share = float(text)
-    if not 0 <= share <= 1:
-        raise argparse.ArgumentTypeError("a share is from 0 to 1")
-    return share
+    return _number(text, 1.0, "a share is from 0 to 1")
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds <= _DELAY_LIMIT_S:
-        raise argparse.ArgumentTypeError("a delay is from 0 to 3600 seconds")
-    return seconds
+    return _number(text, _DELAY_LIMIT_S, "a delay is from 0 to 3600 seconds")
+
+
+def _number(text: str, most: float, words: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= most:
+        raise argparse.ArgumentTypeError(words)
+    return number
 
 
 def _status(text: str) -> int:
