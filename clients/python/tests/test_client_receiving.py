@@ -40,6 +40,8 @@ def test_an_origin_that_may_send_is_named_with_its_rate(origins: list[str]) -> N
         "WebHook-Allowed-Rate": "120",
     }
     assert options_headers(asked, origins=origins)["WebHook-Allowed-Rate"] == "*"
+    pairs = [(name.encode(), value.encode()) for name, value in asked.items()]
+    assert options_headers(pairs, origins=origins)["WebHook-Allowed-Origin"] == ORIGIN
 
 
 @pytest.mark.parametrize(
@@ -48,6 +50,7 @@ def test_an_origin_that_may_send_is_named_with_its_rate(origins: list[str]) -> N
 def test_another_origin_is_given_no_consent(origin: str) -> None:
     assert options_headers({"WebHook-Request-Origin": origin}, origins=[ORIGIN]) == {}
     assert options_headers({}, origins=["*"]) == {}
+    assert options_headers([("a",)], origins=["*"]) == {}  # type: ignore[list-item]
     if origin != "other.example":
         assert options_headers({"WebHook-Request-Origin": origin}, origins=["*"]) == {}
 

@@ -5,9 +5,11 @@ import json
 import time
 from datetime import UTC, datetime
 from decimal import Decimal
+from http.client import HTTPMessage
 from typing import Any
 
 import pytest
+from django.http.request import HttpHeaders
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
@@ -147,6 +149,18 @@ def test_any_secret_and_any_public_key_in_force_is_enough() -> None:
 )  # fmt: skip
 def test_header_names_are_read_in_any_case_and_as_bytes(sent: Any) -> None:
     assert verifier().verify(sent, BODY).type == "callback.processed"
+
+
+def test_headers_are_taken_as_a_server_and_a_framework_have_them() -> None:
+    mail = HTTPMessage()
+    for name, value in headers().items():
+        mail[name] = value
+    environ = {
+        "HTTP_" + name.upper().replace("-", "_"): value
+        for name, value in headers().items()
+    }
+    assert verifier().verify(mail, BODY).id
+    assert verifier().verify(HttpHeaders(environ), BODY).id
 
 
 @pytest.mark.parametrize(

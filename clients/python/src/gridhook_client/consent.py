@@ -4,15 +4,17 @@ Agreeing to be sent messages, in either of the two ways in which the platform as
 A server without consent gets nothing: answer one of them, for the URL you registered.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from urllib.parse import parse_qs
+
+from gridhook_client.headers import Headers, pairs_of
 
 _CHALLENGE_CHARACTERS = 512
 _QUERY_CHARACTERS = 8 * 1024
 
 
 def options_headers(
-    request_headers: Mapping[str, str],
+    request_headers: Headers,
     *,
     origins: Collection[str],
     rate_per_min: int | None = None,
@@ -23,8 +25,11 @@ def options_headers(
     `origins`: the platforms that may send, by host; `*`: any.
     `rate_per_min`: how many requests a minute are granted; None: as many as come.
     """
-    lowered = {name.lower(): value for name, value in request_headers.items()}
-    origin = lowered.get("webhook-request-origin", "").strip().lower()
+    try:
+        found = dict(pairs_of(request_headers))
+    except ValueError:
+        return {}
+    origin = found.get("webhook-request-origin", "").strip().lower()
     allowed = {one.lower() for one in origins}
     if not _is_host(origin) or not allowed & {origin, "*"}:
         return {}

@@ -5,12 +5,12 @@ Its text never holds what would have been right.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from gridhook_client import messages, signatures
+from gridhook_client.headers import Headers, pairs_of
 from gridhook_client.messages import Message, Unreadable
 
 TOLERANCE_S = 300
@@ -18,13 +18,9 @@ BODY_LIMIT_BYTES = 10 * 1024 * 1024
 #: Messages of one batch.
 BATCH_LIMIT = 1_000
 _HEADER_CHARACTERS = 8 * 1024
-_HEADERS = 200
 _ITEMS = 32
 _DIGITS = 12
 _NAMES = ("webhook-id", "webhook-timestamp", "webhook-signature")
-
-#: As a mapping, or as the pairs in which a server got them.
-Headers = Mapping[str, str] | Iterable[tuple[Any, Any]]
 
 
 class VerificationFailed(Exception):
@@ -130,37 +126,21 @@ class Verifier:
 
 def _signing_headers(headers: Headers) -> list[str]:
     """
-    Return the three headers that sign; names are read in any case.
+    Return the three headers that sign.
 
     Raises: VerificationFailed: one is missing, there twice, or too long.
     """
+    try:
+        pairs = pairs_of(headers)
+    except ValueError as error:
+        raise VerificationFailed(str(error)) from None
     found: dict[str, str] = {}
-    for name, value in _pairs(headers):
-        lowered = _text(name).lower()
-        if lowered not in _NAMES:
-            continue
-        if lowered in found:
-            raise VerificationFailed(f"{lowered} is there twice.")
-        found[lowered] = _text(value)
+    for name, value in pairs:
+        if name in found:
+            raise VerificationFailed(f"{name} is there twice.")
+        if name in _NAMES:
+            found[name] = value
     for name in _NAMES:
         if len(found.get(name, "")) not in range(1, _HEADER_CHARACTERS + 1):
             raise VerificationFailed(f"{name} is missing or too long.")
     return [found[name] for name in _NAMES]
-
-
-def _pairs(headers: Headers) -> Iterable[tuple[Any, Any]]:
-    try:
-        pairs = headers.items() if hasattr(headers, "items") else headers
-        found = [(name, value) for name, value in islice(pairs, _HEADERS + 1)]
-    except (TypeError, ValueError):
-        raise VerificationFailed("The headers are no pairs.") from None
-    if len(found) > _HEADERS:
-        raise VerificationFailed("There are too many headers.")
-    return found
-
-
-def _text(value: Any) -> str:
-    """Return a header's text; servers of the ASGI kind give bytes."""
-    if isinstance(value, bytes):
-        return value.decode("latin-1")
-    return value if isinstance(value, str) else ""
