@@ -19,6 +19,8 @@ PAGES = [
     *(ROOT / "docs").rglob("*.md"),
 ]
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+#: What a page of the console says, as guides quote it: *Endpoints → +*.
+LABEL = re.compile(r"(?<![*\w])\*([A-Z][^*`\n]+)\*(?![*\w])")
 #: A test as pytest names it: the file and the function.
 TEST = re.compile(r"`([\w/]+\.py)::(test_\w+)`")
 
@@ -27,6 +29,25 @@ TEST = re.compile(r"`([\w/]+\.py)::(test_\w+)`")
 def test_every_link_leads_somewhere(page: Path) -> None:
     targets = [link for link in LINK.findall(page.read_text()) if "://" not in link]
     assert [link for link in targets if not (page.parent / link).exists()] == []
+
+
+def test_every_label_that_a_guide_quotes_is_on_a_page() -> None:
+    apps = ("tenants", "subscriptions", "ingest", "billing", "config", "templates")
+    code = "".join(
+        path.read_text()
+        for app in apps
+        for path in (ROOT / app).rglob("*")
+        if path.suffix in {".py", ".html"} and "tests" not in path.parts
+    )
+    guides = [page for page in PAGES if page.parent.name in {"how-to", "tutorial"}]
+    quoted = {
+        (page.name, label)
+        for page in guides
+        for text in LABEL.findall(page.read_text())
+        for label in text.split(" → ")
+    }
+    assert len(quoted) > 40
+    assert {one for one in quoted if one[1] not in code} == set()
 
 
 def test_every_event_type_has_a_line() -> None:

@@ -70,12 +70,13 @@ def receipt_of(status: int, body: bytes, transaction_id: str) -> Receipt:
     """
     document = _members(body)
     if status in {_ACCEPTED, _DUPLICATE}:
-        is_ours = document.get("transaction_id") == transaction_id
         kind = {_ACCEPTED: "accepted", _DUPLICATE: "duplicate"}[status]
         receipt = document.get("receipt")
-        if document.get("status") == kind and is_ours and isinstance(receipt, str):
-            return Receipt(kind, receipt, transaction_id)
-        raise Undecided("The reply is not the platform's.", status=status)
+        if document.get("status") != kind or not isinstance(receipt, str):
+            raise Undecided("The reply is not the platform's.", status=status)
+        if document.get("transaction_id") != transaction_id:
+            raise Undecided("The reply names another transaction id.", status=status)
+        return Receipt(kind, receipt, transaction_id)
     raise _failure(status)(
         _text(document.get("detail") or document.get("title")),
         status=status,
