@@ -2,6 +2,9 @@
 
 import hmac
 import json
+import os
+import subprocess
+import sys
 from base64 import b64decode
 from hashlib import sha256
 from io import StringIO
@@ -44,6 +47,20 @@ def test_each_device_gets_the_key_that_the_standard_library_derives(
         ).hexdigest()
         for device in devices
     }
+
+
+def test_it_needs_neither_a_database_nor_keys_of_the_platform(secret: Path) -> None:
+    names = ("DATABASE_URL", "BROKER_URL", "GRIDHOOK_SECRET_KEY")
+    environment = {k: v for k, v in os.environ.items() if k not in names}
+    done = subprocess.run(
+        [sys.executable, "manage.py", "device_key", "--secret-file", secret, "WM-1"],
+        cwd=Path(__file__).resolve().parents[2],
+        env={**environment, "GRIDHOOK_VAR": "/nonexistent"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == f"{derived(secret, 'WM-1')['WM-1']}  WM-1\n", done.stderr
 
 
 def test_what_is_printed_has_a_line_for_each_device(secret: Path) -> None:

@@ -18,6 +18,8 @@ class Command(BaseCommand):
     """Derive devices' keys from a source's secret; asks no database."""
 
     help = "Print the key that each device signs with, from the source's secret."
+    #: It runs where devices are provisioned: without a database, without keys.
+    requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the arguments."""
