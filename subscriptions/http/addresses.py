@@ -29,13 +29,17 @@ from tenants.problems import Problem
 
 Address = IPv4Address | IPv6Address
 
-#: No operator's exception opens these: cloud metadata, "this host", groups.
+#: No operator's exception opens these: cloud metadata, "this host", groups, tunnels to
+#: whatever address is inside.
 _NEVER = (
     "100.100.100.200/32",
     "168.63.129.16/32",
     "169.254.0.0/16",
     "192.0.0.192/32",
+    "2001::/32",
+    "2002::/16",
     "fd00:42::42/128",
+    "fd00:a9fe:a9fe::/48",
     "fd00:ec2::/64",
     "fd20:ce::254/128",
     "fe80::/10",
@@ -81,6 +85,7 @@ _DENIED_V6 = (
 _NAT64 = IPv6Network("64:ff9b::/96")
 #: The interface part of ISATAP, either way of its universal bit.
 _ISATAP = {0x00005EFE, 0x02005EFE}
+_METADATA = int(IPv4Address("169.254.169.254"))
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 #: The whole URL by one pattern, so that no second parser can read another host.
@@ -134,14 +139,24 @@ def is_allowed(address: Address, exceptions: Sequence[str] = ()) -> bool:
     `exceptions`: CIDRs that the operator opened; those in `_NEVER` stay closed.
     """
     judged = _unwrapped(address)
-    if _is_in(judged, _NEVER):
+    if _is_tunnel(judged) or _is_in(judged, _NEVER):
         return False
     if _is_in(judged, tuple(exceptions)):
         return True
-    if isinstance(judged, IPv4Address):
-        return not _is_in(judged, _DENIED_V4)
-    is_isatap = (int(judged) >> 32) & 0xFFFFFFFF in _ISATAP
-    return not is_isatap and not _is_in(judged, _DENIED_V6)
+    denied = _DENIED_V4 if isinstance(judged, IPv4Address) else _DENIED_V6
+    return not _is_in(judged, denied)
+
+
+def _is_tunnel(address: Address) -> bool:
+    """
+    Tell whether the address leads to an IPv4 one inside, as far as can be told.
+
+    A NAT64 of the operator's own may have any prefix: of those the metadata alone.
+    """
+    if isinstance(address, IPv4Address):
+        return False
+    rest, inside = divmod(int(address), 1 << 32)
+    return inside == _METADATA or rest & 0xFFFFFFFF in _ISATAP
 
 
 def _unwrapped(address: Address) -> Address:
