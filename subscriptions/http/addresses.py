@@ -98,7 +98,9 @@ _URL = re.compile(
 )
 _NUMERIC = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _HOST_CHARACTERS = 253
-_URL_CHARACTERS = 2048
+#: Of a URL that is saved; a handshake adds its question to it.
+URL_CHARACTERS = 2048
+_SENT_CHARACTERS = 4096
 _HIGHEST_PORT = 65535
 _SCHEME_PORTS = {"http": 80, "https": 443}
 
@@ -185,6 +187,8 @@ def check_url(
     A name that is not found now is taken: it is judged again before each request.
     Raises: UrlInvalid.
     """
+    if len(url) > URL_CHARACTERS:
+        raise UrlInvalid(f"A callback URL has at most {URL_CHARACTERS} characters.")
     target = parse(url)
     found = [target.address] if target.address else resolve(target.host)
     judge(target, tuple(found), exceptions)
@@ -256,8 +260,8 @@ def parse(url: str) -> Target:
 
     Raises: UrlInvalid: it is not canonical.
     """
-    if len(url) > _URL_CHARACTERS:
-        raise UrlInvalid(f"A callback URL has at most {_URL_CHARACTERS} characters.")
+    if len(url) > _SENT_CHARACTERS:
+        raise UrlInvalid("The URL is too long.")
     if not url.isascii():
         raise UrlInvalid(
             "Write the host in its ASCII form (xn--…) and the path percent-encoded."

@@ -7,6 +7,7 @@ from rest_framework import serializers
 
 from subscriptions.batches import BATCH_LIMIT
 from subscriptions.consent import RATE_LIMIT_PER_MIN
+from subscriptions.http.addresses import URL_CHARACTERS
 from subscriptions.models import Endpoint, Payload
 from subscriptions.services.endpoints import OVERLAP_DEFAULT_S, OVERLAP_LIMIT_S
 from subscriptions.services.endpoints.settings import (
@@ -16,9 +17,6 @@ from subscriptions.services.endpoints.settings import (
     EVENT_TYPES_LIMIT,
     EXTRA_SIGNATURES,
 )
-
-_URL_CHARACTERS = 2048
-
 
 #: What a client certificate, and an OAuth 2 client, are made of.
 _CERTIFICATE = {
@@ -248,7 +246,7 @@ class NewEndpointSerializer(EndpointSettingsSerializer):
     """What registers an endpoint."""
 
     # No URLField: the service judges the URL, and says what is wrong with it.
-    url = serializers.CharField(max_length=_URL_CHARACTERS)
+    url = serializers.CharField(max_length=URL_CHARACTERS)
     event_types = serializers.ListField(
         child=serializers.CharField(max_length=64), max_length=EVENT_TYPES_LIMIT
     )
@@ -260,7 +258,7 @@ class NewEndpointSerializer(EndpointSettingsSerializer):
 class EndpointChangesSerializer(EndpointSettingsSerializer):
     """What may be changed: absent stays, null is the default again."""
 
-    url = serializers.CharField(max_length=_URL_CHARACTERS, required=False)
+    url = serializers.CharField(max_length=URL_CHARACTERS, required=False)
     event_types = serializers.ListField(
         child=serializers.CharField(max_length=64),
         max_length=EVENT_TYPES_LIMIT,

@@ -11,6 +11,7 @@ from django.test import override_settings
 
 from subscriptions.consent import RATE_LIMIT_PER_MIN
 from subscriptions.consent_rules import SCHEDULE_S
+from subscriptions.http.addresses import URL_CHARACTERS
 from subscriptions.models import Endpoint
 from subscriptions.services.consenting import ask_consent
 from subscriptions.services.endpoints import (
@@ -77,6 +78,16 @@ def test_options_that_names_the_origin_is_consent(
     assert endpoint.consent_expires_at == endpoint.consented_at + timedelta(days=30)
     assert endpoint.consent_due_at == endpoint.consented_at + timedelta(days=24)
     assert endpoint.allowed_rate_per_min is None
+
+
+def test_the_longest_url_that_is_taken_can_consent_by_the_challenge(
+    tenant: Tenant, actor: Actor
+) -> None:
+    with receiving(echoing) as receiver:
+        url = f"{receiver.url}?key=".ljust(URL_CHARACTERS, "x")
+        endpoint = register(tenant, actor, url)
+        ask_consent()
+    assert reread(endpoint).status == "active", endpoint.status_detail
 
 
 def test_granted_rate_becomes_the_endpoints(tenant: Tenant, actor: Actor) -> None:
