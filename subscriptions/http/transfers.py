@@ -51,6 +51,7 @@ class Transfer:
         self._set: dict[int, Any] = {}
         self._sockets: list[socket.socket] = []
         self._target: Target | None = None
+        self._judged: tuple[str, ...] = ()
         self._is_refused = False
         self._dialled = ""
         self._header_lines: list[bytes] = []
@@ -95,12 +96,13 @@ class Transfer:
         started: float,
     ) -> None:
         """
-        Make the request the handle's next; `addresses`: where its name is, as judged.
+        Make the request the handle's next; `addresses`: where its host is, as judged.
 
         Raises: BundleMissing, pycurl.error, ValueError, TypeError: it cannot be sent.
         """
         self._started = started
         self._target = target
+        self._judged = addresses
         self._is_refused = False
         self._dialled = ""
         self._header_lines.clear()
@@ -130,12 +132,12 @@ class Transfer:
             self._set[option] = value
 
     def _open_socket(self, purpose: int, target: Any) -> Any:
-        """Open a socket to the address, unless it may not be dialled: the last wall."""
+        """Open a socket to an address that was judged, and may be dialled: the wall."""
         family, kind, protocol, address = target
         if family not in {socket.AF_INET, socket.AF_INET6}:
             return pycurl.SOCKET_BAD
         host = str(address[0]).partition("%")[0]
-        if not is_allowed(ip_address(host), settings.CALLBACK_ALLOW_CIDRS):
+        if not self._may_dial(host):
             self._is_refused = True
             return pycurl.SOCKET_BAD
         self._dialled = host
@@ -143,6 +145,12 @@ class Transfer:
         # libcurl works on a duplicate; this one is closed with the transfer.
         self._sockets.append(opened)
         return opened
+
+    def _may_dial(self, host: str) -> bool:
+        # Not by libcurl's word alone, which could have looked the name up by itself.
+        address = ip_address(host)
+        is_judged = address in map(ip_address, self._judged)
+        return is_judged and is_allowed(address, settings.CALLBACK_ALLOW_CIDRS)
 
     def _take_header(self, line: bytes) -> int | None:
         """Keep a header line; a status line begins anew."""

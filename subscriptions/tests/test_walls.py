@@ -227,6 +227,18 @@ def test_last_wall_stands_when_the_first_is_taken_down(
     assert (opened, receiver.connections) == ([], 0)
 
 
+def test_address_that_nobody_judged_is_not_dialled_though_it_is_allowed(
+    opened: list[socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if libcurl had looked the name up by itself."""
+    pins = transfers._pins
+    monkeypatch.setattr(transfers, "_pins", lambda target, _: pins(target, ("::1",)))
+    with override_settings(CALLBACK_ALLOW_CIDRS=["127.0.0.0/8", "::1/128"]):
+        outcome = send("http://meter.example:9/", ["127.0.0.1"])
+    assert outcome.error == "address_not_allowed"
+    assert opened == []
+
+
 def test_without_both_walls_the_receiver_would_be_reached(
     walled: None, opened: list[socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
