@@ -56,8 +56,9 @@ class Request:
 
     url: str
     method: str = "POST"
-    headers: Sequence[str] = ()
-    body: bytes | None = None
+    #: With what only the receiver may know, as an answer may have: no `repr` says it.
+    headers: Sequence[str] = field(default=(), repr=False)
+    body: bytes | None = field(default=None, repr=False)
     certificate: Certificate | None = field(default=None, repr=False)
 
 
@@ -74,14 +75,14 @@ class Outcome:
     status_code: int | None
     error: str
     detail: str
-    headers: Mapping[str, str]
-    body: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
     address: str
     started: float
     duration_s: float
     #: `1.1`, `2`; empty: no response came.
     http_version: str = ""
-    head: str = ""
+    head: str = field(default="", repr=False)
 
     @property
     def is_success(self) -> bool:

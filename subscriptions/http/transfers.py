@@ -2,9 +2,10 @@
 
 import socket
 import time
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from math import ceil
-from typing import Any, NamedTuple
+from typing import Any
 
 import pycurl
 from django.conf import settings
@@ -34,10 +35,11 @@ _VERSIONS = {
 _LAST_HEADERS = ("Expect:", "Accept:")
 
 
-class Kind(NamedTuple):
+@dataclass(frozen=True)
+class Kind:
     """What is never taken off a handle, nor put onto another."""
 
-    certificate: Certificate | None
+    certificate: Certificate | None = field(repr=False)
     #: Whether its host is a name, whose addresses are set with each request.
     is_pinned: bool
 

@@ -9,7 +9,7 @@ none is claimed without a token. Source: docs/explanation/delivery.md
 import base64
 import logging
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote_plus, urlencode
@@ -73,7 +73,7 @@ class _Row(NamedTuple):
 class Answer:
     """A token and how long it lives, or why there is none."""
 
-    token: str = ""
+    token: str = field(default="", repr=False)
     life_s: float = 0.0
     error: str = ""
 

@@ -19,7 +19,11 @@ from subscriptions.http import (
     send_all,
     trust,
 )
+from subscriptions.http.transfers import Kind
+from subscriptions.services.tokens import Answer
 from subscriptions.tests.receivers import Received, Reply, receiving
+
+_HUSH = (b"hush", b"hush")
 
 
 def send(url: str, **options: Any) -> Outcome:
@@ -272,3 +276,12 @@ def test_requests_left_behind_are_given_up_with_the_driver() -> None:
             driver.add(Request(url, body=b"{}"), "left")
             assert driver.step(0.1) == []
         assert len(driver) == 0
+
+
+def test_nobody_who_prints_them_sees_what_a_request_and_its_answer_hold() -> None:
+    request = Request("https://a.example/", "POST", ["X-Key: hush"], b"hush", _HUSH)
+    outcome = Outcome(
+        200, "", "", {"x": "hush"}, b"hush", "192.0.2.1", 0, 0, "2", "x: hush"
+    )
+    for one in (request, outcome, Kind(_HUSH, is_pinned=True), Answer("hush", 9)):
+        assert "hush" not in repr(one)
