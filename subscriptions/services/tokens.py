@@ -38,8 +38,16 @@ LIFE_LIMIT_S = 86_400
 #: The share of its life after which a token is renewed.
 RENEWED_AT = 0.8
 _TOKEN_CHARACTERS = 8192
-_ERROR_CHARACTERS = 64
 _DETAIL_CHARACTERS = 500
+#: The codes of RFC 6749 and RFC 8707: whatever else a server says may be the secret
+#: that it was shown.
+_CODES = frozenset(
+    {
+        *("invalid_request", "invalid_client", "invalid_grant", "invalid_scope"),
+        *("invalid_target", "unauthorized_client", "unsupported_grant_type"),
+        *("access_denied", "server_error", "temporarily_unavailable"),
+    }
+)
 
 
 class _Reply(msgspec.Struct):
@@ -179,13 +187,12 @@ def read(outcome: Outcome) -> Answer:
 
 
 def _named(body: bytes) -> str:
-    """Return the error's code in words; the description may quote secrets."""
+    """Return the error's code in words, if it is one."""
     try:
         code = _REFUSAL.decode(body).error
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return ""
-    is_code = _is_visible(code) and 0 < len(code) <= _ERROR_CHARACTERS
-    return f" ({code})" if is_code else ""
+    return f" ({code})" if code in _CODES else ""
 
 
 def _is_visible(text: str) -> bool:
