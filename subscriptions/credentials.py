@@ -41,14 +41,12 @@ _FORBIDDEN_NAMES = {
         "accept-encoding date early-data range stripe-signature user-agent"
     ),
     "proxies believe it": (
-        "forwarded true-client-ip via x-client-ip x-host x-http-method "
+        "cf-connecting-ip client-ip fastly-client-ip forwarded true-client-ip via "
+        "x-client-ip x-cluster-client-ip x-host x-http-method "
         "x-http-method-override x-method-override x-original-host x-original-url "
         "x-real-ip x-rewrite-url"
     ),
-    "clouds guard their metadata by it": (
-        "metadata metadata-flavor x-aws-ec2-metadata-token "
-        "x-aws-ec2-metadata-token-ttl-seconds x-google-metadata-request"
-    ),
+    "clouds guard their metadata by it": ("metadata x-google-metadata-request"),
     "browsers alone send it": "cookie cookie2 origin referer set-cookie",
 }
 #: Beginnings that the name of no custom header may have.
@@ -56,9 +54,12 @@ _FORBIDDEN_PREFIXES = {
     "access-control-": "browsers alone send it",
     "content-": "it describes the body, which is the platform's",
     "if-": "it makes the request conditional",
+    "metadata-": "clouds guard their metadata by it",
     "proxy-": "it speaks to proxies",
     "sec-": "browsers alone send it",
     "webhook-": "the platform sets it",
+    "x-aliyun-ecs-": "clouds guard their metadata by it",
+    "x-aws-ec2-": "clouds guard their metadata by it",
     "x-forwarded-": "proxies believe it",
     "x-gridhook-": "the platform sets it",
     "x-hub-": "the platform sets it",
@@ -147,7 +148,7 @@ def _check_header(name: Any, value: Any) -> None:
         raise CredentialsInvalid(
             f"headers: a name has at most {NAME_CHARACTERS} characters."
         )
-    why = _why_forbidden(name.lower())
+    why = _why_forbidden(name)
     if why:
         raise CredentialsInvalid(f"headers: {name} may not be set: {why}.")
     if not isinstance(value, str) or not _VALUE.fullmatch(value):
@@ -158,6 +159,8 @@ def _check_header(name: Any, value: Any) -> None:
 
 
 def _why_forbidden(name: str) -> str:
+    # Many servers show both of `X-A` and `X_A` to their code as one.
+    name = name.lower().replace("_", "-")
     by_prefix = (
         why for prefix, why in _FORBIDDEN_PREFIXES.items() if name.startswith(prefix)
     )

@@ -58,6 +58,12 @@ def test_usual_headers_are_taken_as_they_are() -> None:
         *((name, "proxies") for name in ("X-Forwarded-For", "Via", "Proxy-Auth")),
         *((name, "proxies") for name in ("X-HTTP-Method-Override", "Forwarded")),
         *((name, "metadata") for name in ("Metadata-Flavor", "Metadata")),
+        *(
+            (name, "metadata")
+            for name in ("X-aws-ec2-metadata-token", "Metadata-Token")
+        ),
+        *((name, "platform sets it") for name in ("Webhook_Id", "X_Hub-Signature_256")),
+        *((name, "proxies") for name in ("X_Forwarded_For", "CF-Connecting-IP")),
         *((name, "browsers") for name in ("Cookie", "Sec-Fetch-Site", "Origin")),
         ("If-Match", "conditional"),
     ],
