@@ -27,6 +27,26 @@ def test_every_table_with_a_tenant_is_walled_by_force() -> None:
         assert cursor.fetchall() == []
 
 
+def test_every_wall_holds_for_what_is_read_and_for_what_is_written() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT tablename, cmd, permissive, roles::text[], qual, with_check
+            FROM pg_policies WHERE policyname = 'tenant_wall'"""
+        )
+        walls = cursor.fetchall()
+        cursor.execute(
+            """SELECT tablename, policyname FROM pg_policies
+            WHERE 'gridhook_app' = ANY(roles) OR 'public' = ANY(roles)"""
+        )
+        assert {name for _, name in cursor.fetchall()} == {"tenant_wall"}
+    assert len(walls) > 20
+    for table, command, permissive, roles, seen, written in walls:
+        assert (command, permissive) == ("ALL", "PERMISSIVE"), table
+        assert roles == ["gridhook_app"], table
+        assert "current_setting('app.tenant'" in seen, table
+        assert seen == written, table
+
+
 def test_the_application_is_neither_superuser_nor_owner() -> None:
     with connection.cursor() as cursor:
         cursor.execute(
