@@ -1,10 +1,16 @@
 """Making and ending portal links."""
 
+import logging
 from datetime import UTC, datetime
+from io import StringIO
 
 import pytest
+from django.conf import settings
+from django.test import Client
+from django.utils.module_loading import import_string
 
 from subscriptions.models import Endpoint
+from subscriptions.portal import access
 from subscriptions.services.endpoints import EndpointUnknown
 from subscriptions.services.portal import (
     LIFETIME_LEAST_S,
@@ -58,6 +64,27 @@ def test_an_endpoint_has_a_bounded_number_of_links(
             tenant=tenant, actor=actor, link=links[0], now=datetime.now(tz=UTC)
         )
     make_link(tenant, actor, endpoint)
+
+
+def test_no_line_of_the_log_has_a_link(
+    tenant: Tenant, actor: Actor, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The framework logs the paths that it refuses; mail scanners ask by HEAD."""
+    monkeypatch.setattr(access, "OPENINGS", "0/m")
+    _, token = make_link(tenant, actor, endpoint)
+    lines = StringIO()
+    handler = logging.StreamHandler(lines)
+    config = settings.LOGGING["formatters"]["plain"]
+    handler.setFormatter(import_string(config["class"])(config["format"]))
+    logging.getLogger("django.request").addHandler(handler)
+    try:
+        for ask in (Client().get, Client().head, Client().post):
+            assert ask(f"/portal/{token}").status_code in {405, 429}
+        assert Client().get(f"/portal/{token}/more").status_code == 404
+    finally:
+        logging.getLogger("django.request").removeHandler(handler)
+    assert lines.getvalue().count("/portal/ghl_•••") == 4
+    assert token[4:] not in lines.getvalue()
 
 
 def test_another_tenant_makes_and_revokes_no_link(
