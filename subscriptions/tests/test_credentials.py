@@ -79,6 +79,7 @@ def test_header_that_is_not_the_owners_to_set_is_refused(name: str, why: str) ->
 )
 def test_name_that_is_no_token_is_refused(name: str) -> None:
     assert "name" in refused(checked_headers, {name: "x"})
+    assert "s3cret" not in refused(checked_headers, {f"X-Key: s3cret{name}": "x"})
 
 
 @pytest.mark.parametrize(
