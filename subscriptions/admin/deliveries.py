@@ -59,6 +59,7 @@ class DeliveryAdmin(TenantAdmin):
         "reason",
     )
     list_filter = ("status",)
+    linked_by = frozenset({"endpoint__id"})
     list_select_related = ("endpoint",)
     #: Any name: how it is searched is below.
     search_fields = ("message_id",)

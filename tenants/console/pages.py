@@ -65,6 +65,8 @@ class TenantAdmin(ModelAdmin):
     #: What an empty list says, and what to do about it.
     empty_title: ClassVar[str] = "Nothing here yet"
     empty_text: ClassVar[str] = ""
+    #: What links to the list narrow it by, beside its filters.
+    linked_by: ClassVar[frozenset[str]] = frozenset()
     #: The path from the model to the tenant.
     tenant_field: ClassVar[str] = "tenant"
 
@@ -104,6 +106,13 @@ class TenantAdmin(ModelAdmin):
         mine = {self.tenant_field: actor_of(request).tenant}
         rows: QuerySet[Any] = super().get_queryset(request)
         return rows.filter(**mine)
+
+    def lookup_allowed(
+        self, lookup: str, value: str, request: HttpRequest | None = None
+    ) -> bool:
+        """Let lists be narrowed by what they offer: not by columns no page shows."""
+        offered = {getattr(one, "parameter_name", one) for one in self.list_filter}
+        return lookup.removesuffix("__exact") in offered | self.linked_by
 
     def own_object(self, request: HttpRequest, object_id: str) -> Any:
         """

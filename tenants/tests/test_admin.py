@@ -4,6 +4,7 @@ import re
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from django.test import Client
 from django.urls import reverse
 
@@ -88,3 +89,33 @@ def test_the_trail_is_shown_and_has_no_form(tenant: Tenant) -> None:
     listed = browser.get(reverse("admin:tenants_auditentry_changelist"))
     assert "tenant.created" in listed.content.decode()
     assert browser.get(reverse("admin:tenants_auditentry_add")).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "subscriptions_endpoint_changelist?sealed_headers__startswith=1",
+        "subscriptions_endpoint_changelist?oauth2_client_id__startswith=a",
+        "subscriptions_endpoint_changelist?url__regex=(((",
+        "subscriptions_delivery_changelist?created_at__year=99999999999",
+        "subscriptions_signingkey_changelist?sealed__startswith=1",
+        "tenants_apikey_changelist?digest__startswith=a",
+        "tenants_membership_changelist?user__password__startswith=p",
+    ],
+)
+def test_a_list_is_narrowed_by_what_it_offers_alone(tenant: Tenant, query: str) -> None:
+    name, _, lookup = query.partition("?")
+    browser = visitor(tenant, Role.AUDITOR)
+    assert browser.get(f"{reverse(f'admin:{name}')}?{lookup}").status_code == 400
+
+
+def test_a_list_is_narrowed_by_its_filters_and_its_links(tenant: Tenant) -> None:
+    browser = visitor(tenant)
+    for name, query in (
+        ("ingest_channel", "watch=silent"),
+        ("ingest_channel", "kind__exact=interval"),
+        ("subscriptions_endpoint", "breaker__exact=open&status__exact=active"),
+        ("subscriptions_delivery", f"status__exact=dead&endpoint__id__exact={uuid4()}"),
+    ):
+        listed = browser.get(f"{reverse(f'admin:{name}_changelist')}?{query}")
+        assert listed.status_code == 200, query
