@@ -1,4 +1,8 @@
-"""One tenant per request: found from the key or the session, set in a transaction."""
+"""
+What stands around every request: its tenant, and what its page may load.
+
+The tenant is found from the key or the session, and set in a transaction.
+"""
 
 from collections.abc import Callable
 
@@ -16,6 +20,27 @@ API_PREFIX = "/api/"
 #: Pages that a link opens, for whoever holds it: a session counts for nothing there.
 PORTAL_PREFIX = "/portal/"
 _SERVER_ERROR = 500
+#: Pages load, and send to, the platform alone, and nothing that was written into one is
+#: run. Alpine and htmx evaluate what stands in their own attributes.
+PAGE_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-eval'; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+
+
+class PagePolicyMiddleware:
+    """Send every page with its policy; one that has its own keeps it."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Answer the request."""
+        response = self._get_response(request)
+        if response.get("Content-Type", "").startswith("text/html"):
+            response.headers.setdefault("Content-Security-Policy", PAGE_POLICY)
+        return response
 
 
 class TenantMiddleware:

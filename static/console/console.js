@@ -74,6 +74,10 @@
     });
   });
 
+  document.addEventListener("click", (event) => {
+    if (event.target.closest("[data-print]")) window.print();
+  });
+
   /* A form that takes one step after the other, until somebody leaves the page. */
   document.addEventListener("DOMContentLoaded", () => {
     const form = document.querySelector("form[data-goes-on]");
