@@ -38,6 +38,7 @@ from subscriptions.services.endpoints import create_endpoint, send_test
 from subscriptions.services.publishing import publish
 from subscriptions.services.signing_keys import ensure_key
 from tenants.actors import operator
+from tenants.console.pages import TenantAdmin
 from tenants.database import acting_for, pipeline
 from tenants.identifiers import new_id
 from tenants.models import ApiKey, AuditEntry, Membership, Role, Tenant, User
@@ -269,18 +270,33 @@ def test_another_tenants_page_is_not_found_and_its_list_is_empty(
         assert address not in listed, model
 
 
+def forms(furnished: Furnished) -> Iterator[tuple[type[Any], str]]:
+    """Return whatever else is done with one thing, on pages of its own."""
+    for model, thing in furnished.things.items():
+        shown = admin.site._registry[model]
+        assert isinstance(shown, TenantAdmin)
+        for route, name, _ in shown.more_pages():
+            if route.count("<") == 1:
+                yield model, page(model, name, thing.pk)
+
+
 def test_forms_about_another_tenants_thing_are_not_found(furnished: Furnished) -> None:
     stranger = visitor(make_tenant().tenant)
-    for model, name in (
-        (Source, "edit"),
-        (CallbackRejection, "discard"),
-        (Channel, "watch"),
-        (Tariff, "version"),
-        (Agreement, "end"),
-    ):
-        address = page(model, name, furnished.things[model].pk)
-        assert stranger.get(address).status_code == 404
-        assert stranger.post(address, {"reason": "x"}).status_code == 404
+    found = list(forms(furnished))
+    assert len(found) > 15
+    for _, address in found:
+        assert stranger.get(address).status_code == 404, address
+        assert stranger.post(address, {"reason": "x"}).status_code == 404, address
+
+
+def test_forms_are_refused_to_who_may_not_write(
+    furnished: Furnished, visitors: dict[Role, Client]
+) -> None:
+    for model, address in forms(furnished):
+        if model in FORMS_NOT_FOR_CLERKS and not address.endswith("/body/"):
+            for role in (Role.AUDITOR, Role.CLERK):
+                assert visitors[role].get(address).status_code == 403, address
+                assert visitors[role].post(address).status_code == 403, address
 
 
 def test_a_button_is_pressed_by_post_alone(
