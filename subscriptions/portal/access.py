@@ -21,6 +21,7 @@ from subscriptions.models import Endpoint, PortalLink
 from subscriptions.queries.portal import PortalAccess, access_by_link
 from tenants import vault
 from tenants.actors import Actor
+from tenants.callers import caller
 from tenants.identifiers import IdentifierInvalid, parse_public_id, public_id
 from tenants.middleware import PORTAL_PREFIX, client_address
 from tenants.models import Role, Tenant
@@ -146,15 +147,11 @@ def _set_cookie(
 def is_too_often(request: HttpRequest, link: str | None = None) -> bool:
     """Count the request; tell whether it is one too many."""
     if link is None:
-        return _is_over(request, "opening", _address, OPENINGS)
+        return _is_over(request, "opening", caller, OPENINGS)
     is_over = _is_over(request, "page", lambda *_: link, PAGES)
     if request.method == "POST":
         is_over |= _is_over(request, "change", lambda *_: link, CHANGES)
     return is_over
-
-
-def _address(group: str, request: HttpRequest) -> str:
-    return client_address(request) or ""
 
 
 def _is_over(

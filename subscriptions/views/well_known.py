@@ -7,7 +7,7 @@ from django.views.decorators.http import require_safe
 from django_ratelimit.core import is_ratelimited
 
 from subscriptions.queries.signing_keys import PublicKey, public_keys
-from tenants.middleware import client_address
+from tenants.callers import caller
 from tenants.problems import plain_problem
 
 #: Questions a minute from one address.
@@ -18,17 +18,13 @@ MAX_AGE_S = 300
 _MEDIA_TYPE = "application/jwk-set+json"
 
 
-def _caller(group: str, request: HttpRequest) -> str:
-    return client_address(request) or ""
-
-
 @require_safe
 def keys(request: HttpRequest, tenant: str) -> HttpResponse:
     """Show a tenant's public keys; one without any is answered as if it were none."""
     if is_ratelimited(
         request,
         group="well-known-keys",
-        key=_caller,
+        key=caller,
         rate=RATE,
         method=["GET", "HEAD"],
         increment=True,

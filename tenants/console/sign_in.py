@@ -3,15 +3,11 @@
 from django.http import HttpRequest
 from django_ratelimit.core import is_ratelimited
 
-from tenants.middleware import client_address
+from tenants.callers import caller
 
 #: Tries a minute; the first is of one caller, the second of one e-mail address.
 TRIES_OF_CALLER = "20/m"
 TRIES_OF_ADDRESS = "6/m"
-
-
-def _caller(group: str, request: HttpRequest) -> str:
-    return client_address(request) or ""
 
 
 def _address(group: str, request: HttpRequest) -> str:
@@ -20,7 +16,7 @@ def _address(group: str, request: HttpRequest) -> str:
 
 def is_guessing(request: HttpRequest) -> bool:
     """Count this try to sign in; tell whether it is one too many."""
-    limits = ((_caller, TRIES_OF_CALLER), (_address, TRIES_OF_ADDRESS))
+    limits = ((caller, TRIES_OF_CALLER), (_address, TRIES_OF_ADDRESS))
     over = [
         is_ratelimited(
             request,

@@ -2,9 +2,12 @@
 
 from uuid import uuid4
 
+import pytest
 from django.core.cache import cache
-from django.test import Client
+from django.test import Client, RequestFactory
 
+from tenants.callers import caller
+from tenants.console.sign_in import is_guessing
 from tenants.services import NewTenant
 
 
@@ -33,4 +36,28 @@ def test_one_caller_cannot_try_many_addresses() -> None:
     tries = [sign_in(f"{uuid4().hex}@x.example", "x") for _ in range(22)]
     assert set(tries[:20]) == {200}
     assert tries[20:] == [429] * 2
+    cache.clear()
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8::1", "2001:db8::/64"),
+        ("2001:db8:0:0:ffff::2", "2001:db8::/64"),
+        ("2001:db8:0:1::1", "2001:db8:0:1::/64"),
+        ("", ""),
+    ],
+)
+def test_one_network_of_ipv6_is_one_caller(address: str, counted: str) -> None:
+    assert caller("", RequestFactory().get("/", REMOTE_ADDR=address)) == counted
+
+
+def test_no_crowd_of_callers_has_a_count_forgotten() -> None:
+    cache.clear()
+    cache.set("count", 7)
+    for number in range(1_000):
+        is_guessing(RequestFactory().post("/", REMOTE_ADDR=f"2001:db8:0:{number:x}::1"))
+    assert cache.get("count") == 7
     cache.clear()
