@@ -13,6 +13,7 @@ from subscriptions.tests.delivering import (
     make_endpoint,
     publish_to,
     set_deliveries,
+    set_endpoint,
 )
 from tenants.database import acting_for, database_clock
 from tenants.models import Tenant
@@ -101,3 +102,23 @@ def test_discard_is_dated_by_the_database(
         finished_at = Delivery.objects.get(tenant=tenant).finished_at
     assert finished_at is not None
     assert finished_at <= database_clock()
+
+
+@pytest.mark.parametrize("off", [HOUR, -HOUR])
+def test_window_begins_and_ends_by_the_databases_clock(
+    tenant: Tenant,
+    owner: Caller,
+    endpoint: Endpoint,
+    monkeypatch: pytest.MonkeyPatch,
+    off: timedelta,
+) -> None:
+    set_clock(monkeypatch, off)
+    now = database_clock()
+    path = f"/endpoints/{endpoint.public_id}/windows/"
+    times = {"start_at": now.isoformat(), "end_at": (now + HOUR).isoformat()}
+    planned = owner.post(path, {**times, "reason": "works"})
+    assert planned.status_code == 201
+    assert claimed_of(tenant) == []
+    ended = owner.ask("DELETE", f"{path}{planned.json()['id']}/")
+    assert ended.status_code == 204
+    assert set_endpoint(endpoint).draining_since is not None

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.decorators import action
@@ -26,6 +25,7 @@ from subscriptions.serializers.belongings import (
 from subscriptions.services.portal import create_portal_link, revoke_portal_link
 from subscriptions.services.windows import end_window, schedule_window
 from subscriptions.views.rows import TenantRows, by_id
+from tenants.database import console_clock
 
 
 class EndpointActions(TenantRows[Endpoint]):
@@ -68,7 +68,7 @@ class WindowActions(EndpointActions):
     )
     def windows(self, request: Request, id: str) -> Response:
         """List the maintenance windows that are not over."""
-        found = windows_ahead(self.actor.tenant, self.get_object(), timezone.now())
+        found = windows_ahead(self.actor.tenant, self.get_object(), console_clock())
         return self.page_of(found, WindowSerializer)
 
     @extend_schema(request=NewWindowSerializer, responses={201: WindowSerializer})
@@ -76,7 +76,7 @@ class WindowActions(EndpointActions):
     def schedule_window(self, request: Request, id: str) -> Response:
         """Have messages wait for a while, without spending attempts."""
         wanted = self.given(NewWindowSerializer)
-        window = schedule_window(**self.subject(), now=timezone.now(), **wanted)
+        window = schedule_window(**self.subject(), now=console_clock(), **wanted)
         shown = WindowSerializer(window).data
         return Response(shown, status=status.HTTP_201_CREATED)
 
@@ -89,7 +89,7 @@ class WindowActions(EndpointActions):
     )
     def end_window(self, request: Request, id: str, window_id: str) -> Response:
         """End a window now, or call off one that has not begun."""
-        now = timezone.now()
+        now = console_clock()
         mine = windows_ahead(self.actor.tenant, self.get_object(), now)
         end_window(
             tenant=self.actor.tenant,
@@ -112,7 +112,7 @@ class PortalLinkActions(EndpointActions):
     )
     def portal_links(self, request: Request, id: str) -> Response:
         """List the links that still open the portal, the newest first."""
-        found = portal_links(self.actor.tenant, self.get_object(), timezone.now())
+        found = portal_links(self.actor.tenant, self.get_object(), console_clock())
         return self.page_of(found, PortalLinkSerializer)
 
     @extend_schema(
@@ -122,7 +122,7 @@ class PortalLinkActions(EndpointActions):
     def create_portal_link(self, request: Request, id: str) -> Response:
         """Make a link to this endpoint's portal; its address is in this reply alone."""
         wanted = self.given(NewPortalLinkSerializer)
-        link, token = create_portal_link(**self.subject(), now=timezone.now(), **wanted)
+        link, token = create_portal_link(**self.subject(), now=console_clock(), **wanted)
         link.refresh_from_db()
         shape = PortalLinkWithUrlSerializer(link, context={"token": token})
         return Response(shape.data, status=status.HTTP_201_CREATED)
@@ -136,7 +136,7 @@ class PortalLinkActions(EndpointActions):
     )
     def revoke_portal_link(self, request: Request, id: str, link_id: str) -> Response:
         """End a link at once, with every page that it opened."""
-        now = timezone.now()
+        now = console_clock()
         mine = portal_links(self.actor.tenant, self.get_object(), now)
         revoke_portal_link(
             tenant=self.actor.tenant,

@@ -7,7 +7,6 @@ from uuid import UUID
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import reverse
-from django.utils import timezone
 
 from subscriptions.admin.endpoints.action_forms import (
     PortalLinkForm,
@@ -161,7 +160,7 @@ class EndpointPages(TenantAdmin):
 
         def save(data: dict[str, Any]) -> str:
             schedule_window(
-                **actor_and_tenant(request), endpoint=thing, now=timezone.now(), **data
+                **actor_and_tenant(request), endpoint=thing, now=console_clock(), **data
             )
             return "The window is planned: messages wait in it."
 
@@ -184,7 +183,7 @@ class EndpointPages(TenantAdmin):
         thing = self._pressed(request, object_id)
         if isinstance(thing, HttpResponse):
             return thing
-        now = timezone.now()
+        now = console_clock()
         windows = windows_ahead(actor_of(request).tenant, thing, now)
         window = windows.filter(pk=window_id).first()
         if window is None:
@@ -204,7 +203,7 @@ class EndpointPages(TenantAdmin):
 
         def save(data: dict[str, Any]) -> HttpResponse:
             _, token = create_portal_link(
-                **actor_and_tenant(request), endpoint=thing, now=timezone.now(), **data
+                **actor_and_tenant(request), endpoint=thing, now=console_clock(), **data
             )
             shown_once.keep(request.session, _link_name(thing), portal_url(token))
             return self.to_page(thing)
@@ -231,7 +230,7 @@ class EndpointPages(TenantAdmin):
         thing = self._pressed(request, object_id)
         if isinstance(thing, HttpResponse):
             return thing
-        now = timezone.now()
+        now = console_clock()
         links = portal_links(actor_of(request).tenant, thing, now)
         link = links.filter(pk=link_id).first()
         if link is None:
