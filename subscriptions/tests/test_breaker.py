@@ -204,6 +204,18 @@ def test_gone_withdraws_the_consent_and_mails_the_admins(tenant: Tenant) -> None
     assert deliveries(tenant)[0].status == "pending"
 
 
+def test_what_comes_for_a_deleted_endpoint_is_told_to_nobody(tenant: Tenant) -> None:
+    make_endpoint(tenant, URL, event_types=["endpoint.*"])
+    endpoint, _ = make_endpoint(tenant, URL, event_types=["callback.processed"])
+    publish_to(tenant)
+    sent = mine(tenant, endpoint)
+    set_endpoint(endpoint, deleted_at=soon(seconds=-1))
+    record_all(sent, outcome(410))
+    assert set_endpoint(endpoint).status == "active"
+    assert told(tenant, "endpoint.disabled") == []
+    assert mails(tenant) == []
+
+
 def test_gone_leaves_the_proposed_url_to_be_asked(tenant: Tenant) -> None:
     endpoint, _ = make_endpoint(
         tenant,

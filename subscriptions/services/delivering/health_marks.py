@@ -45,7 +45,8 @@ def mark_health(cursor: Cursor, seen: Sequence[Seen]) -> None:
 
 
 def _changing(cursor: Cursor, seen: Sequence[Seen]) -> list[Health]:
-    # What came from a URL that the endpoint has no more is none of its health.
+    # What came from a URL that the endpoint has no more is none of its health; one that
+    # was deleted has none.
     cursor.execute(
         """SELECT e.id, e.tenant_id, t.slug, e.url, now(), e.status, e.status_detail,
             e.failing_since, e.failing_warned, e.breaker, e.breaker_trips,
@@ -54,7 +55,7 @@ def _changing(cursor: Cursor, seen: Sequence[Seen]) -> list[Health]:
             AS seen(id, url, is_well, is_marked)
         JOIN subscriptions_endpoint e USING (id)
         JOIN tenants_tenant t ON t.id = e.tenant_id
-        WHERE e.url = seen.url
+        WHERE e.url = seen.url AND e.deleted_at IS NULL
             AND (seen.is_marked OR seen.is_well = (e.failing_since IS NOT NULL)
                 OR e.failing_since < now() - %s::interval)
         ORDER BY e.id FOR UPDATE OF e""",
