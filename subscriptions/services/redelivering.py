@@ -3,7 +3,8 @@ Sending many messages again: what was given up, or what was sent before.
 
 A redelivery is a row. A worker makes the next messages of it due, a few at a time and
 spaced by its rate, and writes down in the same transaction how far it came: one that
-dies loses nothing and repeats nothing. It waits while its endpoint is not active.
+dies loses nothing and repeats nothing. It waits while nothing is sent to its endpoint,
+so that what it makes due never piles up there beyond its rate.
 Source: docs/how-to/recover-what-was-missed.md
 """
 
@@ -262,7 +263,10 @@ FROM subscriptions_redelivery r
 JOIN subscriptions_endpoint e ON e.id = r.endpoint_id AND e.tenant_id = r.tenant_id
 WHERE r.status = 'running'
     AND r.rate_used_until < now() + %(low_s)s * interval '1 s'
-    AND (e.status = 'active' OR e.deleted_at IS NOT NULL)
+    AND (e.deleted_at IS NOT NULL OR (e.status = 'active'
+        AND (e.hold_until IS NULL OR e.hold_until <= now())
+        AND NOT EXISTS (SELECT FROM subscriptions_maintenancewindow m
+            WHERE m.endpoint_id = e.id AND m.closed_at IS NULL AND m.start_at <= now())))
 ORDER BY r.rate_used_until LIMIT 1 FOR UPDATE OF r SKIP LOCKED
 """
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from subscriptions.models import Endpoint, Redelivery
+from subscriptions.models import Endpoint, MaintenanceWindow, Redelivery
 from subscriptions.queries import redeliveries
 from subscriptions.queries.redeliveries import caught_up_at
 from subscriptions.services import redelivering
@@ -257,15 +257,38 @@ def test_one_with_nothing_to_send_has_ended_at_once(start: Start) -> None:
         assert started.finished_at is not None
 
 
+@pytest.mark.parametrize(
+    ("stopped", "going"),
+    [
+        ({"status": "paused"}, {"status": "active"}),
+        ({"hold_until": NOW + HOUR}, {"hold_until": None}),
+    ],
+)
 def test_it_waits_while_the_endpoint_is_stopped_and_goes_on_after(
+    endpoint: Endpoint, start: Start, stopped: Any, going: Any
+) -> None:
+    ids = write_history(endpoint, YESTERDAY)
+    started = start()
+    set_endpoint(endpoint, **stopped)
+    redeliver()
+    assert statuses(endpoint, ids) == ["dead"]
+    set_endpoint(endpoint, **going)
+    assert run_to_end(started).done == 1
+
+
+def test_it_waits_for_a_maintenance_window_to_be_closed(
     endpoint: Endpoint, start: Start
 ) -> None:
     ids = write_history(endpoint, YESTERDAY)
     started = start()
-    set_endpoint(endpoint, status="paused")
+    with acting_for(endpoint.tenant_id):
+        window = MaintenanceWindow.objects.create(
+            tenant=endpoint.tenant, endpoint=endpoint, start_at=YESTERDAY, end_at=NOW
+        )
     redeliver()
     assert statuses(endpoint, ids) == ["dead"]
-    set_endpoint(endpoint, status="active")
+    with acting_for(endpoint.tenant_id):
+        MaintenanceWindow.objects.filter(pk=window.pk).update(closed_at=NOW)
     assert run_to_end(started).done == 1
 
 
