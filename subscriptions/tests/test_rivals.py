@@ -30,6 +30,7 @@ from subscriptions.services.endpoints import (
 from subscriptions.tests.calling import URL
 from subscriptions.tests.delivering import (
     attempts,
+    claimed_of,
     delivery_of,
     make_endpoint,
     publish_to,
@@ -187,6 +188,26 @@ def test_deleting_an_endpoint_waits_for_its_window_before_it_locks_the_endpoint(
             tenant=tenant, closed_at=None
         ).exists()
     assert endpoint.deleted_at is not None
+
+
+def test_no_claim_waits_for_an_endpoint_whose_window_is_over(tenant: Tenant) -> None:
+    busy, _ = make_endpoint(tenant, URL)
+    other, _ = make_endpoint(tenant, URL)
+    ended_at = timezone.now() - timedelta(seconds=1)
+    with acting_for(tenant):
+        MaintenanceWindow.objects.create(
+            tenant=tenant,
+            endpoint=busy,
+            start_at=ended_at - timedelta(hours=1),
+            end_at=ended_at,
+        )
+    publish_to(tenant)
+    with pipeline() as rival:
+        rival.execute(
+            "SELECT FROM subscriptions_endpoint WHERE id = %s FOR UPDATE", [busy.pk]
+        )
+        assert [one.endpoint_id for one in claimed_of(tenant)] == [other.pk]
+    assert [one.endpoint_id for one in claimed_of(tenant)] == [busy.pk]
 
 
 def test_nobody_waits_for_the_endpoint_while_what_is_to_be_recovered_is_counted(
