@@ -125,7 +125,8 @@ _IS_FREE = """
 """
 
 #: Whoever holds a delivery meanwhile is ending it, and gives its places up in turn;
-#: waiting for it could be a circle. The sweep finds it if that never comes.
+#: waiting for it could be a circle. The sweep finds it if that never comes. What waited
+#: before a drain belongs to it, although its turn comes only now.
 _RELEASE = f"""
 WITH head AS (
     SELECT DISTINCT first.tenant_id, first.delivery_id
@@ -142,7 +143,9 @@ WITH head AS (
     WHERE {_IS_FREE}
     ORDER BY d.id FOR UPDATE OF d SKIP LOCKED
 )
-UPDATE subscriptions_delivery d SET next_attempt_at = now()
+UPDATE subscriptions_delivery d SET next_attempt_at = least(now(), (
+    SELECT e.draining_since - interval '1 us' FROM subscriptions_endpoint e
+    WHERE e.id = d.endpoint_id AND d.created_at < e.draining_since))
 FROM free WHERE d.tenant_id = free.tenant_id AND d.id = free.id
 """  # noqa: S608
 

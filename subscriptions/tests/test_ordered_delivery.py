@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.test import override_settings
@@ -11,11 +11,20 @@ from standardwebhooks.webhooks import Webhook
 
 from subscriptions.filtering import Subject
 from subscriptions.services.publishing import Event, publish
-from subscriptions.tests.delivering import deliver_until, deliveries, make_endpoint
+from subscriptions.tests.delivering import (
+    claimed_of,
+    deliver_until,
+    deliveries,
+    make_endpoint,
+    outcome,
+    record_all,
+    set_endpoint,
+)
 from subscriptions.tests.receivers import Received, Reply, receiving
-from tenants.database import pipeline
+from tenants.database import database_clock, pipeline
 from tenants.models import Tenant
 
+URL = "https://subscriber.example/hook"
 DEVICES = ("A", "B", "C")
 EACH = 8
 
@@ -58,6 +67,20 @@ class Judge:
 
     def sequences(self, device: str) -> list[int]:
         return [body["sequence"] for body in self.taken[device]]
+
+
+def test_backlog_of_a_lane_is_worked_off_at_the_drain_rate(tenant: Tenant) -> None:
+    endpoint, _ = make_endpoint(tenant, URL, is_ordered=True, drain_rate_per_min=40)
+    tell(tenant)
+    now = database_clock()
+    set_endpoint(
+        endpoint, draining_since=now, rate_used_until=now - timedelta(minutes=1)
+    )
+    while claims := claimed_of(tenant):
+        record_all(claims, outcome(204))
+    # A tenth of the rate may come at once, and little flows in meanwhile.
+    assert sum(one.status == "delivered" for one in deliveries(tenant)) <= 8
+    assert set_endpoint(endpoint).draining_since is not None
 
 
 def others_are_on_their_way(judge: Judge) -> bool:
