@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -12,11 +13,11 @@ import pytest
 from subscriptions.events import Event
 from subscriptions.filtering import Subject
 from subscriptions.models import LanePlace
-from subscriptions.services.delivering import claims
+from subscriptions.services.delivering import claims, recorder
 from subscriptions.services.delivering.openings import look
 from subscriptions.services.delivering.pacing import Opening
 from subscriptions.services.delivering.recorder import Recorder
-from subscriptions.services.delivering.recording import Result
+from subscriptions.services.delivering.recording import Result, record
 from subscriptions.services.delivering.sending import deliver
 from subscriptions.services.publishing import publish
 from subscriptions.tests.delivering import (
@@ -125,6 +126,27 @@ def test_result_that_cannot_be_written_is_given_up_alone(
     waiting = [one.pk for one in deliveries(tenant) if one.status == "pending"]
     assert waiting == [bad.claimed.delivery_id]
     assert "cannot be written" in caplog.text
+
+
+def test_results_wait_for_a_database_that_takes_no_writes_yet(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = 0
+
+    def refuse_at_first(results: Sequence[Result]) -> None:
+        nonlocal tries
+        tries += 1
+        if tries <= 3:
+            raise psycopg.errors.ReadOnlySqlTransaction("It is a standby.")
+        record(results)
+
+    monkeypatch.setattr(recorder, "record", refuse_at_first)
+    with receiving() as receiver:
+        make_endpoint(tenant, receiver.url)
+        publish_to(tenant, 3)
+        deliver()
+    assert {one.status for one in deliveries(tenant)} == {"delivered"}
+    assert len(receiver.requests) == 3
 
 
 def test_fault_in_the_claiming_thread_surfaces_after_what_flew_is_recorded(

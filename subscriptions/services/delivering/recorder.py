@@ -35,7 +35,7 @@ class _Left:
     """What the database did not take just now, and why."""
 
     results: Sequence[Result]
-    error: psycopg.OperationalError
+    error: psycopg.Error
 
 
 class Recorder:
@@ -125,7 +125,8 @@ def _write(results: Sequence[Result]) -> _Left | None:
     """Write the results; return what the database did not take just now."""
     try:
         record(results)
-    except psycopg.OperationalError as error:
+    except (psycopg.OperationalError, psycopg.InternalError) as error:
+        # Internal: a transaction that was ended, or a standby that takes no writes yet.
         return _Left(results, error)
     except psycopg.Error:
         if len(results) > 1:
