@@ -56,6 +56,8 @@ def worker(queue: str, number: int = 1) -> Service:
             "--without-gossip", "--without-mingle", "--without-heartbeat",
         ],
         environment={"PYTHONWARNINGS": _QUIET},
+        # The longest request is seen to its end, and written down.
+        stop_timeout_s=settings.DELIVERY_TIMEOUT_S + 5,
     )  # fmt: skip
 
 

@@ -91,6 +91,16 @@ _GUARDS = (
 )
 
 
+#: A database that is gone without a word is given up in half a minute, not in hours.
+DATABASE_PATIENCE = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+}
+
+
 def _connection(*, options: str, **extra: Any) -> dict[str, Any]:
     parts: dict[str, Any] = conninfo_to_dict(DATABASE_URL) if DATABASE_URL else {}
     given = parts.pop("options", "")
@@ -101,7 +111,11 @@ def _connection(*, options: str, **extra: Any) -> dict[str, Any]:
         "PASSWORD": parts.pop("password", ""),
         "HOST": parts.pop("host", ""),
         "PORT": parts.pop("port", ""),
-        "OPTIONS": {"options": f"{given} {options}".strip(), **parts},
+        "OPTIONS": {
+            "options": f"{given} {options}".strip(),
+            **DATABASE_PATIENCE,
+            **parts,
+        },
         "CONN_HEALTH_CHECKS": True,
         **extra,
     }

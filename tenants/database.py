@@ -63,9 +63,9 @@ _BY_KEY = "-c random_page_cost=1.1"
 
 def pipeline_conninfo(application: str = "gridhook") -> str:
     """Return how listener and workers connect."""
-    parts: dict[str, Any] = (
-        conninfo_to_dict(settings.DATABASE_URL) if settings.DATABASE_URL else {}
-    )
+    parts: dict[str, Any] = {**settings.DATABASE_PATIENCE}
+    if settings.DATABASE_URL:
+        parts |= conninfo_to_dict(settings.DATABASE_URL)
     options = (
         f"-c role={settings.PIPELINE_ROLE} -c lock_timeout=5s "
         f"-c statement_timeout=30s -c idle_in_transaction_session_timeout=60s "
@@ -73,7 +73,6 @@ def pipeline_conninfo(application: str = "gridhook") -> str:
     )
     parts["options"] = f"{parts.get('options', '')} {options}".strip()
     parts["application_name"] = application
-    parts.setdefault("connect_timeout", 5)
     return make_conninfo(**parts)
 
 

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from django.conf import settings
 
+from config import processes
 from config.supervisor import (
     Service,
     StartFailed,
@@ -198,3 +200,7 @@ def test_a_child_that_will_not_end_is_killed_when_its_time_is_over(
 
     assert not psutil.pid_exists(asyncio.run(scenario()))
     assert "did not end in time; killed" in output.getvalue()
+
+
+def test_a_worker_has_time_to_see_its_longest_request_to_its_end() -> None:
+    assert processes.worker("deliver").stop_timeout_s > settings.DELIVERY_TIMEOUT_S

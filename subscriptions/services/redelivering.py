@@ -263,10 +263,10 @@ FROM subscriptions_redelivery r
 JOIN subscriptions_endpoint e ON e.id = r.endpoint_id AND e.tenant_id = r.tenant_id
 WHERE r.status = 'running'
     AND r.rate_used_until < now() + %(low_s)s * interval '1 s'
-    AND (e.deleted_at IS NOT NULL OR (e.status = 'active'
+    AND (e.deleted_at IS NOT NULL OR e.status = 'active'
         AND (e.hold_until IS NULL OR e.hold_until <= now())
         AND NOT EXISTS (SELECT FROM subscriptions_maintenancewindow m
-            WHERE m.endpoint_id = e.id AND m.closed_at IS NULL AND m.start_at <= now())))
+            WHERE m.endpoint_id = e.id AND m.closed_at IS NULL AND m.start_at <= now()))
 ORDER BY r.rate_used_until LIMIT 1 FOR UPDATE OF r SKIP LOCKED
 """
 

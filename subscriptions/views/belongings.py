@@ -122,7 +122,9 @@ class PortalLinkActions(EndpointActions):
     def create_portal_link(self, request: Request, id: str) -> Response:
         """Make a link to this endpoint's portal; its address is in this reply alone."""
         wanted = self.given(NewPortalLinkSerializer)
-        link, token = create_portal_link(**self.subject(), now=console_clock(), **wanted)
+        link, token = create_portal_link(
+            **self.subject(), now=console_clock(), **wanted
+        )
         link.refresh_from_db()
         shape = PortalLinkWithUrlSerializer(link, context={"token": token})
         return Response(shape.data, status=status.HTTP_201_CREATED)
