@@ -149,7 +149,7 @@ def test_endpoint_that_hangs_leaves_the_others_alone_beyond_the_turns_end(
         release.wait(10)
         return Reply()
 
-    with receiving() as warm, receiving(hang) as slow:
+    with receiving() as warm, receiving(hang) as slow, receiving() as new:
         make_endpoint(stranger.tenant, warm.url)
         make_endpoint(tenant, slow.url)
         publish_to(tenant, 100)
@@ -162,9 +162,12 @@ def test_endpoint_that_hangs_leaves_the_others_alone_beyond_the_turns_end(
         slow.wait_for(1)
         time.sleep(1.2)
         assert worker.is_alive()
+        # One of which nobody knows yet whether it hangs has its turn, too.
+        make_endpoint(stranger.tenant, new.url)
         publish_to(stranger.tenant, 20)
         started = time.monotonic()
         warm.wait_for(21)
+        new.wait_for(20)
         took_s = time.monotonic() - started
         release.set()
         worker.join(10)

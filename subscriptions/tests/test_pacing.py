@@ -11,7 +11,9 @@ from subscriptions.services.delivering.pacing import (
     FAILING_STREAK,
     FIRST_LIMIT,
     LATE_SLOTS,
+    QUICK_SLOTS,
     SLOTS,
+    SLOTS_AT_MOST,
     SLOTS_IN_ALL,
     SLOW_SLOTS,
     Opening,
@@ -48,7 +50,9 @@ def answer(
 
 
 def share(pacing: Pacing, one: Opening, now: float, *, is_careful: bool = False) -> int:
-    found = pacing.shares([one], pacing.room(now), now, is_careful=is_careful)
+    room = pacing.room(now)
+    room = room._replace(is_for_quick=is_careful or room.is_for_quick)
+    found = pacing.shares([one], room, now)
     return found[0][1] if found else 0
 
 
@@ -114,22 +118,49 @@ def test_slow_endpoints_together_hold_half_and_quick_ones_have_all_the_rest() ->
     hanging = [opening() for _ in range(SLOTS // FIRST_LIMIT)]
     for one in hanging:
         begin(pacing, one, 0.0, FIRST_LIMIT)
-    assert pacing.room(0.5).of_all == 0
+    assert share(pacing, opening(), 0.5) == 0
     room = pacing.room(1.5)
-    assert room.slow == 0
+    assert (room.slow, room.is_for_quick) == (0, False)
     assert room.of_all == SLOTS - SLOW_SLOTS
     assert pacing.shares([replace(hanging[0], max_concurrency=99)], room, 1.5) == []
+    # Of the others each is tried with one, to see whether it hangs too.
+    assert share(pacing, opening(), 1.5) == 1
+
+
+def let_hang(pacing: Pacing, herd: list[Opening], now: float) -> int:
+    """Send to the herd what there is room for; return how much that is."""
+    room = pacing.room(now)
+    left = room.of_all
+    for one, most in pacing.shares(herd, room, now):
+        left -= len(begin(pacing, one, now, min(most, left)))
+    return room.of_all - left
+
+
+def let_many_hang(pacing: Pacing) -> int:
+    """Send to unknown ones that do not answer, for 40 s; return how much flies."""
+    herds = [[opening() for _ in range(SLOTS)] for _ in range(20)]
+    return sum(let_hang(pacing, herd, 2.0 * n) for n, herd in enumerate(herds))
 
 
 def test_what_is_on_its_way_has_a_bound_however_much_of_it_hangs() -> None:
-    pacing, now = Pacing(), 0.0
-    for _ in range(20):
-        now += 2.0
-        for _ in range(pacing.room(now).of_all // FIRST_LIMIT):
-            begin(pacing, opening(), now, FIRST_LIMIT)
-    assert pacing.room(now + 2.0).of_all == 0
-    hung = SLOTS_IN_ALL - SLOTS
-    assert hung >= SLOW_SLOTS
+    assert let_many_hang(Pacing()) == SLOTS_IN_ALL
+
+
+def test_herd_that_hangs_keeps_nobody_out_who_has_shown_to_be_quick() -> None:
+    pacing, quick = Pacing(), opening()
+    answer(pacing, quick, 0.0, True)
+    flying = let_many_hang(pacing)
+    room = pacing.room(50.0)
+    assert (room.of_all, room.is_for_quick) == (QUICK_SLOTS, True)
+    assert share(pacing, opening(), 50.0) == 0
+    assert share(pacing, quick, 50.0) == 2 * FIRST_LIMIT
+    # If those hang now, too, there is an end all the same.
+    for now in range(51, 90, 2):
+        others = [opening() for _ in range(QUICK_SLOTS)]
+        for one in others:
+            answer(pacing, one, now, True)
+        flying += let_hang(pacing, others, now)
+    assert flying == SLOTS_AT_MOST
 
 
 def test_mean_latency_makes_slow_and_quick_again() -> None:

@@ -108,13 +108,13 @@ class Claimer:
         room = self._pacing.room(now)
         if limit is not None:
             room = room._replace(of_all=min(limit, room.of_all))
+        if is_careful:
+            room = room._replace(is_for_quick=True)
         with pipeline() as lane, lane.cursor(binary=True) as cursor:
             join_by_index(cursor)
             if now >= self._look_at:
                 self._openings, self._look_at = look(cursor), now + LOOK_S
-            turns = self._pacing.shares(
-                self._openings, room, now, is_careful=is_careful
-            )
+            turns = self._pacing.shares(self._openings, room, now)
             claims = _claim(cursor, turns, room) if turns and room.of_all else []
         if not turns or len(claims) < min(room.of_all, sum(most for _, most in turns)):
             # Somebody had less than was thought: it is time for another look.
@@ -239,9 +239,10 @@ WITH picked AS (
     SELECT due.* FROM (
         SELECT turn.* FROM unnest(%s::bigint[], %s::uuid[], %s::int[])
             WITH ORDINALITY AS turn(tenant_id, endpoint_id, room, nth)
-        JOIN subscriptions_endpoint e ON e.id = turn.endpoint_id
-            AND e.status = 'active' AND e.deleted_at IS NULL
-            AND (e.hold_until IS NULL OR e.hold_until <= now())
+        CROSS JOIN LATERAL (SELECT FROM subscriptions_endpoint e
+            WHERE e.id = turn.endpoint_id
+                AND e.status = 'active' AND e.deleted_at IS NULL
+                AND (e.hold_until IS NULL OR e.hold_until <= now()) OFFSET 0) e
         ORDER BY turn.nth OFFSET 0) turn
     CROSS JOIN LATERAL (
         SELECT one.* FROM unnest(%s::smallint[]) AS lanes(lane)

@@ -5,8 +5,9 @@ from subscriptions.services.delivering.window_ends import close_over
 from subscriptions.services.walks import WAITING
 from tenants.database import Cursor
 
-#: Endpoints that one look returns; those with an alarm first, then any.
-LOOK_LIMIT = 512
+#: Endpoints that one look returns; those with an alarm first, then any. More than have
+#: something due at once: among thousands that hang, no quick one may be left out.
+LOOK_LIMIT = 10_000
 
 # What is due is looked up lane by lane, so that each look is one descent however much
 # is scheduled for later; in the index's order, so that a plan without statistics takes

@@ -21,6 +21,12 @@ SLOTS = 256
 #: Slow requests do not count in full, so that they cannot keep the quick ones out; this
 #: is what there may be of all kinds.
 SLOTS_IN_ALL = 2 * SLOTS
+#: What comes on top for endpoints that have shown to be quick, at a time and in all: a
+#: herd of which nobody knows yet that it hangs must not keep them waiting either.
+QUICK_SLOTS = SLOTS // 4
+SLOTS_AT_MOST = SLOTS_IN_ALL + 2 * QUICK_SLOTS
+#: Room that is worth a claim of its own.
+REFILL = 32
 #: What endpoints that are slow may hold together, and late retries while others wait.
 SLOW_SLOTS = SLOTS // 2
 LATE_SLOTS = SLOTS // 4
@@ -47,6 +53,8 @@ _LATENCY_WEIGHT = 0.2
 _REMEMBERED = 10_000
 #: The least that an endpoint may claim in its turn.
 _LEAST_SHARE = 4
+#: Turns are given until they could claim this many times what there is room for.
+_TURNS_ENOUGH = 4
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,8 @@ class Room(NamedTuple):
     of_all: int
     slow: int
     late: int
+    #: Whether it is for those alone that have shown to be quick.
+    is_for_quick: bool
 
 
 @dataclass
@@ -156,6 +166,33 @@ class _Pace:
         self.results.clear()
         self.spared_until = now + _SPARED_S
         return now - oldest
+
+
+class _Giving:
+    """What one claim has to give, and what is left of it."""
+
+    def __init__(self, room: Room, turns: int) -> None:
+        self._left = _TURNS_ENOUGH * room.of_all
+        self._slow = room.slow
+        self._share = max(_LEAST_SHARE, 2 * -(-room.of_all // max(turns, 1)))
+        # While a herd hangs, one request tells whether somebody belongs to it.
+        unproven = self._share if room.slow else 1
+        self._unproven_share = 0 if room.is_for_quick else unproven
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether more turns would bring no more requests."""
+        return self._left <= 0
+
+    def take(self, pace: _Pace, now: float) -> int:
+        """Return how many requests the endpoint may have."""
+        share = self._share if pace.is_quick(now) else self._unproven_share
+        mine = min(pace.room(now), share)
+        if pace.is_slow(now):
+            mine = min(mine, self._slow)
+            self._slow -= mine
+        self._left -= mine
+        return mine
 
 
 class Pacing:
@@ -244,43 +281,45 @@ class Pacing:
                 if pace.is_slow(now)
             )
             room = SLOTS - self._waiting - (self._flying - slow) - min(slow, SLOW_SLOTS)
+            room = min(room, SLOTS_IN_ALL - self._flying)
+            is_full = room < REFILL
             return Room(
-                of_all=max(min(room, SLOTS_IN_ALL - self._flying), 0),
+                of_all=max(room, self._quick_room(now) if is_full else 0, 0),
                 slow=max(SLOW_SLOTS - slow, 0),
                 late=max(LATE_SLOTS - len(self._late), 0),
+                is_for_quick=is_full,
             )
 
+    def _quick_room(self, now: float) -> int:
+        quick = sum(
+            len(pace.flying) + pace.waiting
+            for pace in self._airborne.values()
+            if pace.is_quick(now)
+        )
+        at_most = SLOTS_AT_MOST - self._flying - self._waiting
+        return min(QUICK_SLOTS - quick, at_most)
+
     def shares(
-        self,
-        openings: Sequence[Opening],
-        room: Room,
-        now: float,
-        *,
-        is_careful: bool = False,
+        self, openings: Sequence[Opening], room: Room, now: float
     ) -> list[tuple[Opening, int]]:
         """
         Return how many requests each endpoint may have more, in order of their turns.
 
         Those with an alarm come first; the rest in random order, so that none is always
-        last. Slow endpoints share what is left for slow ones. `is_careful`: those alone
-        that have shown to be quick.
+        last. Slow endpoints share what is left for slow ones.
         """
         turns = [one for one in openings if one.is_ripe]
         random.shuffle(turns)
         turns.sort(key=lambda one: not one.has_urgent)
-        share = max(_LEAST_SHARE, 2 * -(-room.of_all // max(len(turns), 1)))
-        slow_room = room.slow
+        giving = _Giving(room, len(turns))
         found = []
         for opening in turns:
+            if giving.is_enough:
+                break
             with self._lock:
                 pace = self._pace(opening.endpoint_id, is_failing=opening.is_failing)
                 pace.most = opening.max_concurrency
-                if is_careful and not pace.is_quick(now):
-                    continue
-                mine = min(pace.room(now), share)
-                if pace.is_slow(now):
-                    mine = min(mine, slow_room)
-                    slow_room -= mine
+                mine = giving.take(pace, now)
             if mine > 0:
                 found.append((opening, mine))
         return found

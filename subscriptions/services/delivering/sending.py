@@ -18,17 +18,17 @@ import psycopg
 from subscriptions.http import Driver, Outcome
 from subscriptions.services.delivering.claimed_ahead import ClaimedAhead
 from subscriptions.services.delivering.claims import Claimed, Claimer, give_back
-from subscriptions.services.delivering.pacing import Pacing
+from subscriptions.services.delivering.pacing import REFILL, Pacing
 from subscriptions.services.delivering.parcels import Parcel, parcels, unsigned
 from subscriptions.services.delivering.recorder import Recorder
 from subscriptions.services.delivering.recording import THROTTLED
 
 log = logging.getLogger(__name__)
 
-#: Room that is worth a claim of its own.
-REFILL = 32
-#: Between claims that found nothing.
+#: Between claims that found nothing, at least; and as long as the last one took.
 IDLE_CLAIM_S = 0.025
+#: For how long a turn that is over goes on as before, while something hangs.
+HANGING_S = 60.0
 #: Between claims while the database is away.
 CLAIM_AGAIN_S = 0.5
 #: How long sockets are waited for: with a thread at work, and without.
@@ -61,6 +61,7 @@ class _Turn:
         self._claimer = Claimer(pacing)
         self._claim: Future[list[Claimed]] | None = None
         self._claim_at = -math.inf
+        self._asked_at = -math.inf
         self._worked_at = -math.inf
         self._ahead = ClaimedAhead(pacing)
         self._return: Future[None] | None = None
@@ -97,8 +98,7 @@ class _Turn:
 
     def _ask_for_more(self, now: float, until: float) -> bool:
         """Claim when it is time to; tell whether the turn goes on."""
-        is_late = now >= until
-        if is_late and not self._pacing.has_slow(now):
+        if now >= until and not self._pacing.has_slow(now):
             return False
         if not len(self._driver) and self._is_quiet(now):
             return False
@@ -106,9 +106,13 @@ class _Turn:
             return True
         has_room = not len(self._driver) or self._pacing.room(now).of_all >= REFILL
         if has_room and self._recorder.is_open:
-            # What hangs when the turn is over must not hold up the others, nor be
-            # joined by more that may hang: only who is quick has a turn now.
-            self._claim = self._thread.submit(self._claimer.claim, is_careful=is_late)
+            # What hangs when the turn is over must not hold up the others. In the end,
+            # though, it is joined by nobody who may hang too.
+            is_careful = now >= until + HANGING_S
+            self._asked_at = now
+            self._claim = self._thread.submit(
+                self._claimer.claim, is_careful=is_careful
+            )
             self._was_idle = not len(self._driver)
         return True
 
@@ -135,7 +139,8 @@ class _Turn:
         self._has_more = bool(claims) or not self._was_idle
         if claims:
             self._worked_at = now
-        self._claim_at = now if claims else now + IDLE_CLAIM_S
+        pause_s = max(IDLE_CLAIM_S, now - self._asked_at)
+        self._claim_at = now if claims else now + pause_s
         for parcel in parcels(claims):
             self._start(parcel, now)
 
