@@ -147,7 +147,7 @@ UPDATE subscriptions_delivery d SET next_attempt_at = least(now(), (
     SELECT e.draining_since - interval '1 us' FROM subscriptions_endpoint e
     WHERE e.id = d.endpoint_id AND d.created_at < e.draining_since))
 FROM free WHERE d.tenant_id = free.tenant_id AND d.id = free.id
-"""  # noqa: S608
+"""  # noqa: S608 (own text)
 
 #: The first of each lane: those that have ended, and those that nothing holds back.
 #: From lane to lane by the key, one descent each: how long the lanes are costs nothing.
@@ -169,7 +169,7 @@ LEFT JOIN subscriptions_delivery d
     ON d.tenant_id = p.tenant_id AND d.id = p.delivery_id
 WHERE d.status IS DISTINCT FROM 'pending' OR ({_IS_FREE})
 LIMIT %s
-"""  # noqa: S608
+"""  # noqa: S608 (own text)
 
 
 def take_places(cursor: Cursor, turns: Sequence[Turn]) -> Places:
