@@ -143,63 +143,72 @@ def _record(cursor: Cursor, told: Sequence[tuple[_Asking, Answer]]) -> None:
     _tell(cursor, claim, decision, row[0])
 
 
+# The token is the moment to which the claim moved `consent_due_at`.
+_DECIDE = """
+UPDATE subscriptions_endpoint e
+SET url = CASE WHEN %(moved)s THEN e.proposed_url ELSE e.url END,
+    proposed_url = CASE WHEN %(moved)s THEN '' ELSE e.proposed_url END,
+    status = %(status)s::text, status_detail = %(detail)s,
+    consented_at = CASE %(lease)s::text WHEN 'new' THEN now()
+        WHEN 'kept' THEN e.consented_at END,
+    consent_expires_at = CASE %(lease)s::text WHEN 'new' THEN now() + l.whole
+        WHEN 'kept' THEN e.consent_expires_at END,
+    allowed_rate_per_min = CASE WHEN %(lease)s::text = 'kept' OR %(rate_kept)s
+        THEN e.allowed_rate_per_min ELSE %(rate)s::int END,
+    consent_step = CASE WHEN %(anew)s THEN 0 ELSE e.consent_step END,
+    consent_due_at = least(now() + %(pause_s)s::float8 * interval '1 s',
+        CASE %(lease)s::text WHEN 'new' THEN now() + l.before_renewal
+            WHEN 'kept' THEN e.consent_expires_at - CASE WHEN %(renewing)s
+                THEN interval '0' ELSE l.whole - l.before_renewal END END)
+FROM (SELECT %(lease_s)s * interval '1 s' AS whole,
+    %(lease_s)s * %(renewed_at)s::float8 * interval '1 s' AS before_renewal) l
+WHERE e.id = %(id)s AND e.consent_due_at = %(due_at)s
+    AND e.status IN ('pending', 'active')
+    AND (e.proposed_url <> '' OR NOT %(moved)s)
+RETURNING e.url
+"""
+
+# A URL that takes another's place begins with a clean record of health.
+_BEGIN_ANEW = """
+UPDATE subscriptions_endpoint SET failing_since = NULL, failing_warned = 0,
+    breaker = 'closed', breaker_trips = 0, hold_until = NULL, hold_reason = ''
+WHERE id = %(id)s
+"""
+
+# A time without a consent is none of failures; what waited for it is worked off at a
+# bounded rate.
+_LET_FLOW = """
+UPDATE subscriptions_endpoint SET failing_since = NULL, failing_warned = 0,
+    draining_since = now()
+WHERE id = %(id)s
+"""
+
+
 def _write(cursor: Cursor, claim: _Claim, decision: Decision) -> Any:
     """Return the URL that is in force now; None: it was asked anew meanwhile."""
-    # A URL that takes another's place begins with a clean record of health; a time
-    # without a consent is none of failures. What waited for it is worked off at a
-    # bounded rate.
-    cursor.execute(
-        """UPDATE subscriptions_endpoint e
-        SET url = CASE WHEN %(moved)s THEN e.proposed_url ELSE e.url END,
-            proposed_url = CASE WHEN %(moved)s THEN '' ELSE e.proposed_url END,
-            status = %(status)s::text, status_detail = %(detail)s,
-            consented_at = CASE %(lease)s::text WHEN 'new' THEN now()
-                WHEN 'kept' THEN e.consented_at END,
-            consent_expires_at = CASE %(lease)s::text WHEN 'new' THEN now() + l.whole
-                WHEN 'kept' THEN e.consent_expires_at END,
-            allowed_rate_per_min = CASE
-                WHEN %(lease)s::text = 'kept' OR %(rate_kept)s
-                THEN e.allowed_rate_per_min ELSE %(rate)s::int END,
-            consent_step = CASE WHEN %(anew)s THEN 0 ELSE e.consent_step END,
-            consent_due_at = least(now() + %(pause_s)s::float8 * interval '1 s',
-                CASE %(lease)s::text WHEN 'new' THEN now() + l.before_renewal
-                    WHEN 'kept' THEN e.consent_expires_at - CASE WHEN %(renewing)s
-                        THEN interval '0' ELSE l.whole - l.before_renewal END END),
-            failing_since = CASE WHEN NOT %(moved)s
-                AND (e.status = 'active' OR %(lease)s::text <> 'new')
-                THEN e.failing_since END,
-            failing_warned = CASE WHEN NOT %(moved)s
-                AND (e.status = 'active' OR %(lease)s::text <> 'new')
-                THEN e.failing_warned ELSE 0 END,
-            breaker = CASE WHEN NOT %(moved)s THEN e.breaker ELSE 'closed' END,
-            breaker_trips = CASE WHEN NOT %(moved)s THEN e.breaker_trips ELSE 0 END,
-            hold_until = CASE WHEN NOT %(moved)s THEN e.hold_until END,
-            hold_reason = CASE WHEN NOT %(moved)s THEN e.hold_reason ELSE '' END,
-            draining_since = CASE WHEN e.status = 'pending' AND %(lease)s::text = 'new'
-                THEN now() ELSE e.draining_since END
-        FROM (SELECT %(lease_s)s * interval '1 s' AS whole,
-            %(lease_s)s * %(renewed_at)s::float8 * interval '1 s' AS before_renewal) l
-        WHERE e.id = %(id)s AND e.consent_due_at = %(due_at)s
-            AND e.status IN ('pending', 'active')
-            AND (e.proposed_url <> '' OR NOT %(moved)s)
-        RETURNING e.url""",
-        {
-            "moved": decision.is_moved,
-            "status": "active" if decision.is_active else "pending",
-            "detail": decision.detail[:_DETAIL_CHARACTERS],
-            "lease": decision.lease.value,
-            "rate": decision.rate_per_min,
-            "rate_kept": decision.is_rate_kept,
-            "anew": decision.is_anew,
-            "pause_s": decision.pause_s,
-            "renewing": decision.is_renewal_asked,
-            "lease_s": lease_s(),
-            "renewed_at": RENEWED_AT,
-            "id": claim.endpoint_id,
-            "due_at": claim.due_at,
-        },
-    )
-    return cursor.fetchone()
+    values = {
+        "moved": decision.is_moved,
+        "status": "active" if decision.is_active else "pending",
+        "detail": decision.detail[:_DETAIL_CHARACTERS],
+        "lease": decision.lease.value,
+        "rate": decision.rate_per_min,
+        "rate_kept": decision.is_rate_kept,
+        "anew": decision.is_anew,
+        "pause_s": decision.pause_s,
+        "renewing": decision.is_renewal_asked,
+        "lease_s": lease_s(),
+        "renewed_at": RENEWED_AT,
+        "id": claim.endpoint_id,
+        "due_at": claim.due_at,
+    }
+    is_regained = decision.lease == Lease.NEW and not claim.standing.has_consented
+    cursor.execute(_DECIDE, values)
+    row = cursor.fetchone()
+    if row is not None and decision.is_moved:
+        cursor.execute(_BEGIN_ANEW, values)
+    if row is not None and is_regained:
+        cursor.execute(_LET_FLOW, values)
+    return row
 
 
 def _write_steps(
