@@ -24,11 +24,12 @@ from subscriptions.services.delivering.limits import (
     locked_bounds,
     use_up,
 )
+from subscriptions.services.delivering.lost import Lost, log_lost
 from subscriptions.services.delivering.openings import look
 from subscriptions.services.delivering.pacing import Opening, Pacing, Room
 from subscriptions.services.destinations import Destination, load
 from tenants.database import Cursor, join_by_index, pipeline
-from tenants.identifiers import new_id, public_id
+from tenants.identifiers import public_id
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +40,6 @@ LOOK_S = 0.1
 #: Attempts lost with their workers that spend no step of the schedule.
 LOST_SPARED = 10
 _LOST_AT = 10
-_LOST_DETAIL = (
-    "The worker that sent it ended, or was held up past its lease: what came of it is "
-    "not known. It goes out again under the same id."
-)
 _LATE = Lane.LATE.value
 _PROMPT_LANES = "{0,1}"
 _LATE_LANES = "{2}"
@@ -155,7 +152,14 @@ def _claim(cursor: Cursor, turns: Sequence[Turn], room: Room) -> list[Claimed]:
     batched = [one for one in turns if one[0].batch_size > 1]
     if batched:
         rows += _take_batches(cursor, batched)
-    _log_lost(cursor, rows)
+    log_lost(
+        cursor,
+        [
+            Lost(row[0], row[1], row[5] - 1, row[_LOST_AT])
+            for row in rows
+            if row[_LOST_AT] is not None
+        ],
+    )
     if bounds:
         use_up(cursor, bounds, _requests(rows, turns))
         lift_drains(cursor, bounds)
@@ -288,32 +292,6 @@ def _take(cursor: Cursor, turns: Sequence[Turn], lanes: str, limit: int) -> list
         ],
     )
     return cursor.fetchall()
-
-
-def _log_lost(cursor: Cursor, rows: Iterable[Any]) -> None:
-    """Keep an attempt for each claim whose worker did not come back in time."""
-    # Without its endpoint: it says nothing of that one's health.
-    lost = [row for row in rows if row[_LOST_AT] is not None]
-    if not lost:
-        return
-    cursor.execute(
-        """INSERT INTO subscriptions_attempt (tenant_id, id, delivery_id, number,
-            started_at, duration_ms, error, error_detail)
-        SELECT tenant_id, id, delivery_id, number, lost_at - lease_s * interval '1 s',
-            lease_s * 1000, 'worker_lost', %s
-        FROM unnest(%s::bigint[], %s::uuid[], %s::uuid[], %s::int[], %s::timestamptz[])
-            AS lost(tenant_id, id, delivery_id, number, lost_at),
-            (SELECT %s::int) AS lease(lease_s)""",
-        [
-            _LOST_DETAIL,
-            numbers(row[0] for row in lost),
-            uuids(new_id() for _ in lost),
-            uuids(row[1] for row in lost),
-            numbers(row[5] - 1 for row in lost),
-            [row[_LOST_AT] for row in lost],
-            settings.DELIVERY_LEASE_S,
-        ],
-    )
 
 
 def _requests(rows: Iterable[Any], turns: Sequence[Turn]) -> dict[UUID, int]:
