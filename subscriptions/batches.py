@@ -15,6 +15,9 @@ CONTENT_TYPE = "application/cloudevents-batch+json"
 #: Messages that one request carries at most: their verdicts fit into what is read of
 #: an answer.
 BATCH_LIMIT = 500
+#: Bytes of messages that one request carries at most, unless one alone has more: with
+#: what is around them it is below 1 MiB, beyond which many servers answer 413.
+BATCH_BYTES = 800_000
 #: Characters that are kept of what an answer says about one message.
 DETAIL_LIMIT = 200
 _MULTI_STATUS = 207
@@ -50,6 +53,19 @@ class Verdict:
     def is_accepted(self) -> bool:
         """Whether the message was taken."""
         return _is_success(self.status_code)
+
+
+def portions(bodies: Sequence[bytes], most: int) -> list[slice]:
+    """Return what goes together, in its order: so many, and BATCH_BYTES, at most."""
+    found: list[slice] = []
+    start = in_all = 0
+    for at, body in enumerate(bodies):
+        is_full = at - start == most or in_all + len(body) > BATCH_BYTES
+        if is_full and at > start:
+            found.append(slice(start, at))
+            start, in_all = at, 0
+        in_all += len(body)
+    return [*found, slice(start, len(bodies))] if bodies else []
 
 
 def batch_body(items: Sequence[tuple[str, bytes]], source: str) -> bytes:
@@ -100,7 +116,11 @@ def verdicts(status: int | None, body: bytes, ids: Sequence[str]) -> dict[str, V
     results = _results(body)
     if results is None and status != _MULTI_STATUS:
         return dict.fromkeys(ids, Verdict(status))
-    said = dict(filter(None, map(_verdict, results or ())))
+    said: dict[str, Verdict] = {}
+    for message_id, verdict in filter(None, map(_verdict, results or ())):
+        # Of two verdicts that contradict each other, the refusal counts.
+        if message_id not in said or said[message_id].is_accepted:
+            said[message_id] = verdict
     unnamed = Verdict(None, "The answer does not name the message.")
     return {message_id: said.get(message_id, unnamed) for message_id in ids}
 

@@ -45,13 +45,13 @@ def make_endpoint(tenant: Tenant, url: str, **fields: Any) -> tuple[Endpoint, st
         return endpoint, add_secret(endpoint)
 
 
-def publish_to(tenant: Tenant, count: int = 1) -> None:
+def publish_to(tenant: Tenant, count: int = 1, note: str = "é & ü") -> None:
     events = [
         Event(
             tenant.pk,
             tenant.slug,
             "callback.processed",
-            {"number": number, "note": "é & ü"},
+            {"number": number, "note": note},
             datetime.now(tz=UTC),
         )
         for number in range(count)

@@ -5,7 +5,14 @@ from datetime import datetime
 
 import pytest
 
-from subscriptions.batches import DETAIL_LIMIT, Verdict, batch_body, verdicts
+from subscriptions.batches import (
+    BATCH_BYTES,
+    DETAIL_LIMIT,
+    Verdict,
+    batch_body,
+    portions,
+    verdicts,
+)
 
 _BODY = (
     b'{"id":"msg_1","type":"reading.corrected","timestamp":"2026-11-23T18:21:00Z",'
@@ -63,6 +70,18 @@ def test_data_keeps_the_bytes_of_the_message() -> None:
     assert b'"data":{"b": 0.10, "a":"\xc3\xa9"}' in batch_body([("msg_1", _BODY)], "s")
 
 
+def test_what_goes_together_is_bounded_in_number_and_bytes() -> None:
+    def sizes(bodies: list[bytes], most: int = 500) -> list[int]:
+        return [len(bodies[one]) for one in portions(bodies, most)]
+
+    half = b"x" * (BATCH_BYTES // 2)
+    assert sizes([]) == []
+    assert sizes([b"x"] * 7, most=3) == [3, 3, 1]
+    assert sizes([half] * 5) == [2, 2, 1]
+    # One that is larger alone goes alone.
+    assert sizes([b"x", half * 3, b"x", half]) == [1, 1, 2]
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"thanks", b"{}", b"[]", b'{"status":"ok"}', b"\xff", b"[" * 65_536]
 )
@@ -102,6 +121,14 @@ def test_each_message_has_the_verdict_that_names_it(status: int) -> None:
 def test_what_a_list_does_not_clearly_accept_is_not_accepted(body: bytes) -> None:
     for status in (200, 207):
         assert statuses(status, body) == [None] * 3
+
+
+@pytest.mark.parametrize("first", [200, 503])
+def test_of_two_verdicts_that_contradict_each_other_the_refusal_counts(
+    first: int,
+) -> None:
+    said = [{"id": "msg_1", "status": status} for status in (first, 703 - first)]
+    assert statuses(207, answer(*said)) == [503, None, None]
 
 
 def test_207_without_a_list_accepts_nothing() -> None:

@@ -8,6 +8,7 @@ import pytest
 from django.test import override_settings
 from standardwebhooks.webhooks import Webhook
 
+from subscriptions.batches import BATCH_BYTES
 from subscriptions.models import Endpoint
 from subscriptions.services.delivering.parcels import parcels
 from subscriptions.services.delivering.sending import deliver
@@ -63,6 +64,20 @@ def test_batch_is_one_request_of_its_rate(tenant: Tenant) -> None:
     assert len(claimed_of(tenant)) == 10
     now = datetime.now(tz=UTC)
     assert set_endpoint(endpoint).rate_used_until > now - timedelta(seconds=5)
+
+
+def test_large_messages_make_more_requests_and_those_without_room_are_left(
+    tenant: Tenant,
+) -> None:
+    long_ago = datetime(2026, 1, 1, tzinfo=UTC)
+    batching(tenant, max_rate_per_min=20, rate_used_until=long_ago)
+    publish_to(tenant, 5, note="x" * (BATCH_BYTES // 2 - 500))
+    claims = claimed_of(tenant)
+    assert [len(one.claims) for one in parcels(claims)] == [2, 2]
+    assert all(len(one.request().body or b"") < 2**20 for one in parcels(claims))
+    rows = deliveries(tenant)
+    assert [one.attempt_count for one in rows] == [1, 1, 1, 1, 0]
+    assert (rows[-1].schedule_step, rows[-1].leased_until) == (0, None)
 
 
 @override_settings(RETRY_SCHEDULE_S=[0.02, 0.02, 0.02])

@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 
+from subscriptions.batches import portions
 from subscriptions.models import Lane
 from subscriptions.services.delivering.arrays import numbers, uuids
 from subscriptions.services.delivering.limits import (
@@ -128,21 +129,37 @@ def give_back(claims: Sequence[Claimed]) -> None:
     """Undo claims of which nothing was sent: no attempt is spent."""
     with pipeline() as lane, lane.cursor() as cursor:
         join_by_index(cursor)
-        cursor.execute(
-            """UPDATE subscriptions_delivery d
-            SET claim_id = NULL, leased_until = NULL,
-                attempt_count = d.attempt_count - 1,
-                schedule_step = d.schedule_step - 1
-            FROM unnest(%s::bigint[], %s::uuid[], %s::uuid[])
-                AS c(tenant_id, id, claim_id)
-            WHERE d.tenant_id = c.tenant_id AND d.id = c.id
-                AND d.claim_id = c.claim_id""",
-            [
-                numbers(claim.tenant_id for claim in claims),
-                uuids(claim.delivery_id for claim in claims),
-                uuids(claim.claim_id for claim in claims),
-            ],
-        )
+        _undo(cursor, claims)
+
+
+def _undo(cursor: Cursor, claims: Sequence[Claimed]) -> None:
+    cursor.execute(
+        """UPDATE subscriptions_delivery d
+        SET claim_id = NULL, leased_until = NULL,
+            attempt_count = d.attempt_count - 1, schedule_step = d.schedule_step - 1
+        FROM unnest(%s::bigint[], %s::uuid[], %s::uuid[]) AS c(tenant_id, id, claim_id)
+        WHERE d.tenant_id = c.tenant_id AND d.id = c.id AND d.claim_id = c.claim_id""",
+        [
+            numbers(claim.tenant_id for claim in claims),
+            uuids(claim.delivery_id for claim in claims),
+            uuids(claim.claim_id for claim in claims),
+        ],
+    )
+
+
+def together(claims: Iterable[Claimed]) -> dict[UUID, list[list[Claimed]]]:
+    """Return the deliveries of each request that carries several, by endpoint."""
+    batched: dict[UUID, list[Claimed]] = {}
+    for claimed in claims:
+        if claimed.destination.batch_size > 1:
+            batched.setdefault(claimed.endpoint_id, []).append(claimed)
+    return {endpoint_id: _batches(mine) for endpoint_id, mine in batched.items()}
+
+
+def _batches(claims: Sequence[Claimed]) -> list[list[Claimed]]:
+    mine = sorted(claims, key=lambda one: one.delivery_id)
+    bodies = [one.body for one in mine]
+    return [mine[some] for some in portions(bodies, mine[0].destination.batch_size)]
 
 
 def _claim(cursor: Cursor, turns: Sequence[Turn], room: Room) -> list[Claimed]:
@@ -160,10 +177,13 @@ def _claim(cursor: Cursor, turns: Sequence[Turn], room: Room) -> list[Claimed]:
             if row[_LOST_AT] is not None
         ],
     )
+    claims, left = _fitting(_claims(cursor, rows, bounds) if rows else [], turns)
+    if left:
+        _undo(cursor, left)
     if bounds:
-        use_up(cursor, bounds, _requests(rows, turns))
+        use_up(cursor, bounds, _requests(claims))
         lift_drains(cursor, bounds)
-    return _claims(cursor, rows, bounds) if rows else []
+    return claims
 
 
 def _bounds(cursor: Cursor, turns: Sequence[Turn]) -> dict[UUID, Bound]:
@@ -294,11 +314,25 @@ def _take(cursor: Cursor, turns: Sequence[Turn], lanes: str, limit: int) -> list
     return cursor.fetchall()
 
 
-def _requests(rows: Iterable[Any], turns: Sequence[Turn]) -> dict[UUID, int]:
+def _fitting(
+    claims: Sequence[Claimed], turns: Sequence[Turn]
+) -> tuple[list[Claimed], list[Claimed]]:
+    """Return what goes in as many requests as the turns allow, and what is left."""
+    rooms = {opening.endpoint_id: most for opening, most in turns}
+    fitting = [one for one in claims if one.destination.batch_size == 1]
+    left: list[Claimed] = []
+    for endpoint_id, batches in together(claims).items():
+        # Large messages make more batches than their number alone does.
+        for nth, batch in enumerate(batches):
+            (fitting if nth < rooms[endpoint_id] else left).extend(batch)
+    return fitting, left
+
+
+def _requests(claims: Sequence[Claimed]) -> dict[UUID, int]:
     """Return the requests that each endpoint's deliveries make."""
-    sizes = {opening.endpoint_id: opening.batch_size for opening, _ in turns}
-    taken = Counter(row[3] for row in rows)
-    return {one: -(-count // sizes[one]) for one, count in taken.items()}
+    alone = (one.endpoint_id for one in claims if one.destination.batch_size == 1)
+    batches = {key: len(found) for key, found in together(claims).items()}
+    return Counter(alone) + Counter(batches)
 
 
 def _claims(

@@ -1,13 +1,13 @@
 """What flies: one request with one delivery or a batch of them, and its results."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from subscriptions.batches import CONTENT_TYPE, batch_body, verdicts
 from subscriptions.consent import origin
 from subscriptions.http import Outcome, Request, unsent
-from subscriptions.services.delivering.claims import Claimed
+from subscriptions.services.delivering.claims import Claimed, together
 from subscriptions.services.delivering.recording import Result
 from subscriptions.services.destinations import JSON, signed_request
 from tenants.identifiers import new_id, public_id
@@ -63,19 +63,11 @@ class Parcel:
         ]
 
 
-def parcels(claims: Iterable[Claimed]) -> list[Parcel]:
+def parcels(claims: Sequence[Claimed]) -> list[Parcel]:
     """Return the requests that these deliveries make."""
-    found = []
-    batches: dict[UUID, list[Claimed]] = {}
-    for claimed in claims:
-        if claimed.destination.batch_size > 1:
-            batches.setdefault(claimed.endpoint_id, []).append(claimed)
-        else:
-            found.append(single(claimed))
-    for batch in batches.values():
-        size = batch[0].destination.batch_size
-        batch.sort(key=lambda one: one.delivery_id)
-        found += [_batch(batch[at : at + size]) for at in range(0, len(batch), size)]
+    found = [single(one) for one in claims if one.destination.batch_size == 1]
+    for batches in together(claims).values():
+        found += map(_batch, batches)
     return found
 
 
