@@ -7,7 +7,7 @@ Source: docs/explanation/delivery.md
 """
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from urllib.parse import urlencode, urlsplit
@@ -18,7 +18,9 @@ from subscriptions.http import Outcome, Request, send_all
 
 #: The highest rate that is granted or asked for: beyond it, it is no bound.
 RATE_LIMIT_PER_MIN = 1_000_000
+#: Digits that are read of one: more of them say no less.
 _RATE_DIGITS = 9
+_BY_OPTIONS = "Consented by OPTIONS."
 _GONE = 410
 #: Statuses of 400 and above that say "not now", not "no".
 _NOT_NOW = {408, 425, 429}
@@ -127,22 +129,25 @@ def _answer_to_options(outcome: Outcome, origin: str) -> Answer | None:
     # The header is the consent, not the status; but an error page is nobody's word.
     if not outcome.is_success or not names & {"*", origin.lower()}:
         return None
-    step = _step("options", outcome)
-    rate = _rate(outcome.headers)
+    steps = (_step("options", outcome),)
+    text = outcome.headers.get("webhook-allowed-rate", "*")
+    if text == "*":
+        return Answer(Verdict.GRANTED, None, _BY_OPTIONS, steps)
+    rate = _rate(text)
+    if rate is None:
+        detail = f"{_BY_OPTIONS} WebHook-Allowed-Rate is no number: {text[:40]!r}."
+        return Answer(Verdict.GRANTED, None, detail, steps, is_rate_kept=True)
     if rate == 0:
         detail = "No consent: OPTIONS granted 0 requests a minute."
-        return Answer(Verdict.REFUSED, None, detail, (step,))
-    return Answer(Verdict.GRANTED, rate, "Consented by OPTIONS.", (step,))
+        return Answer(Verdict.REFUSED, None, detail, steps)
+    return Answer(Verdict.GRANTED, rate, _BY_OPTIONS, steps)
 
 
-def _rate(headers: Mapping[str, str]) -> int | None:
-    """Return the granted requests per minute; None: as many as there are."""
-    text = headers.get("webhook-allowed-rate", "")
+def _rate(text: str) -> int | None:
+    """Return how many requests a minute the text says; None: it is no number."""
     if not text.isascii() or not text.isdigit():
         return None
-    digits = text.lstrip("0")
-    if len(digits) > _RATE_DIGITS:
-        return None
+    digits = text.lstrip("0")[:_RATE_DIGITS]
     return min(int(digits or "0"), RATE_LIMIT_PER_MIN)
 
 

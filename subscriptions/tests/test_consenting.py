@@ -98,10 +98,11 @@ def test_granted_rate_becomes_the_endpoints(tenant: Tenant, actor: Actor) -> Non
     assert reread(endpoint).allowed_rate_per_min == 120
 
 
+@pytest.mark.parametrize("rate", ["9" * 9, "1" * 5000, "0001000001"])
 def test_rate_beyond_all_bounds_is_granted_as_the_highest_there_is(
-    tenant: Tenant, actor: Actor
+    tenant: Tenant, actor: Actor, rate: str
 ) -> None:
-    behave = options_only(WebHook_Allowed_Origin="*", WebHook_Allowed_Rate="9" * 9)
+    behave = options_only(WebHook_Allowed_Origin="*", WebHook_Allowed_Rate=rate)
     with receiving(behave) as receiver:
         endpoint = register(tenant, actor, receiver.url)
         ask_consent()
@@ -127,16 +128,23 @@ def test_consent_that_comes_back_begins_the_count_of_failures_anew(
             assert endpoint.failing_warned == (90 if is_kept else 0)
 
 
-@pytest.mark.parametrize("rate", ["*", "many", "-1", "9" * 20, "¹"])
-def test_rate_that_is_no_number_is_no_limit(
+@pytest.mark.parametrize("rate", ["*", "many", "-1", "60.0", "1,000", "", "¹"])
+def test_rate_that_is_no_number_is_no_limit_and_lifts_none(
     tenant: Tenant, actor: Actor, rate: str
 ) -> None:
     behave = options_only(WebHook_Allowed_Origin="*", WebHook_Allowed_Rate=rate)
     with receiving(behave) as receiver:
         endpoint = register(tenant, actor, receiver.url)
         ask_consent()
-    assert reread(endpoint).status == "active"
-    assert endpoint.allowed_rate_per_min is None
+        assert reread(endpoint).status == "active"
+        assert endpoint.allowed_rate_per_min is None
+        with acting_for(tenant):
+            Endpoint.objects.filter(pk=endpoint.pk).update(allowed_rate_per_min=60)
+            request_verification(tenant=tenant, actor=actor, endpoint=endpoint)
+        ask_consent()
+    is_said = rate != "*"
+    assert ("is no number" in reread(endpoint).status_detail) is is_said
+    assert endpoint.allowed_rate_per_min == (60 if is_said else None)
 
 
 @pytest.mark.parametrize("rate", ["0", "0" * 20])
