@@ -35,7 +35,9 @@ DEVICE_PAGE = 500
 #: Seconds after which a turn makes room for others.
 TURN_S = 5.0
 
-# Both ends by one expression, so that days meet whatever their clocks are set to.
+# Both ends by one expression, so that days meet whatever their clocks are set to; and
+# a day is over at its end, not at the first midnight of two (in the Azores, when
+# summer time ends).
 _DUE = """
 SELECT e.tenant_id, e.id, t.slug, t.timezone, due.day,
     due.day::timestamp AT TIME ZONE t.timezone,
@@ -46,7 +48,9 @@ LATERAL (SELECT ((now() - %(grace_s)s * interval '1 s')
     AT TIME ZONE t.timezone)::date - 1 AS day) latest,
 LATERAL (SELECT greatest(coalesce(e.manifest_until + 1, latest.day),
     latest.day - %(catch_up)s::int + 1) AS day) due
-WHERE e.has_manifest AND e.deleted_at IS NULL AND due.day <= latest.day
+WHERE e.has_manifest AND e.deleted_at IS NULL
+    AND (due.day + 1)::timestamp AT TIME ZONE t.timezone
+        <= now() - %(grace_s)s * interval '1 s'
     AND e.created_at < (due.day + 1)::timestamp AT TIME ZONE t.timezone
 ORDER BY due.day, e.id LIMIT 1
 """

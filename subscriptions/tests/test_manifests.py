@@ -21,7 +21,7 @@ from subscriptions.services import manifests
 from subscriptions.services.manifests import send_manifests
 from subscriptions.tests.delivering import make_endpoint
 from subscriptions.tests.history import write_history
-from tenants.database import acting_for, pipeline
+from tenants.database import acting_for, database_clock, pipeline
 from tenants.identifiers import public_id
 from tenants.models import Tenant
 from tenants.services import NewTenant
@@ -114,6 +114,23 @@ def test_a_manifest_tells_of_the_whole_local_day(
         assert [one.message_id for one in listed] == sorted(mine)
         about = deliveries_of_manifest(tenant, kept, device="a")
         assert [one.message_id for one in about] == mine[:1]
+
+
+def test_a_day_whose_midnight_comes_twice_is_told_when_it_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # In the Azores summer time ends at 01:00, which is 00:00 again.
+    owner = make_tenant("Atlantic/Azores").tenant
+    endpoint = make(owner, date(2025, 10, 24))
+    over_at = datetime(2025, 10, 26, 1, tzinfo=UTC)
+    for minutes, days in ((-54, []), (6, ["2025-10-25"])):
+        wanted = over_at + timedelta(minutes=minutes)
+        grace_s = (database_clock() - wanted).total_seconds()
+        monkeypatch.setattr(manifests, "GRACE_S", grace_s)
+        assert send_manifests() is False
+        assert [one["day"] for one in told(endpoint)] == days
+    assert told(endpoint)[0]["start_at"] == "2025-10-25T00:00:00Z"
+    assert told(endpoint)[0]["end_at"] == "2025-10-26T01:00:00Z"
 
 
 def test_a_day_without_messages_is_told_too(
