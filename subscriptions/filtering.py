@@ -176,7 +176,7 @@ def compiled(text: str) -> Filter | None:
 
 def checked(filters: Any) -> dict[str, list[str]]:
     """
-    Return the filters as they are kept: each value once, nothing that is empty.
+    Return the filters as they are kept: each value once.
 
     Whether there are such groups is not judged.
     Raises: FiltersInvalid.
@@ -197,12 +197,17 @@ def checked(filters: Any) -> dict[str, list[str]]:
             "beginning of names with *."
         )
     _check_sources(kept.get("sources", ()))
-    return {name: values for name, values in kept.items() if values}
+    return kept
 
 
 def _values(dimension: str, values: Any) -> list[str]:
     if not isinstance(values, list | tuple):
         raise FiltersInvalid(f"{dimension}: a list is expected.")
+    if not values:
+        raise FiltersInvalid(
+            f"{dimension}: an empty list would let nothing through; leave it out to "
+            "let everything through."
+        )
     for place, value in enumerate(values[: MOST_VALUES + 1]):
         problem = why_no_name(value)
         if problem:

@@ -128,8 +128,8 @@ def test_looking_at_dimensions_first_changes_no_answer(
     assert asked.passes("", About(subjects), {}) is expected
 
 
-def test_filters_are_kept_without_repetitions_and_empty_lists() -> None:
-    given_ = {"devices": ["b", "a", "b"], "channels": [], "sources": [SOURCE]}
+def test_filters_are_kept_without_repetitions() -> None:
+    given_ = {"devices": ["b", "a", "b"], "sources": [SOURCE]}
     assert checked(given_) == {"devices": ["b", "a"], "sources": [SOURCE]}
     assert checked({}) == {}
 
@@ -140,6 +140,7 @@ def test_filters_are_kept_without_repetitions_and_empty_lists() -> None:
         ([], "an object is expected"),
         ({"device": ["a"]}, "'device' is none of devices, device_groups"),
         ({"devices": "a"}, "devices: a list is expected"),
+        ({"devices": ["a"], "channels": []}, "channels: an empty list would let"),
         ({"devices": [7]}, "devices[0]: a text is expected"),
         ({"devices": ["a", ""]}, "devices[1]: 1 to 255 characters"),
         ({"devices": ["a" * 256]}, "devices[0]: 1 to 255 characters"),

@@ -104,7 +104,10 @@ class EndpointChangeForm(EndpointForm):
     device_groups = forms.MultipleChoiceField(widget=CheckboxList, required=False)
     channels = _lines("Channels", "One a line, such as 1-0:1.8.0.")
     commodities = _lines("Commodities", "One a line, such as electricity or water.")
-    sources = _lines("Sources", "Their ids, one a line; each source's page shows its.")
+    sources = _lines(
+        "Sources",
+        "Their ids, one a line; each source's page shows its. Alarms come from none.",
+    )
     payload = forms.ChoiceField(choices=Payload.choices)
     api_version = forms.ChoiceField(
         label="API version", help_text="The shape of bodies that it was built for."
