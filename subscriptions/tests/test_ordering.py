@@ -109,6 +109,21 @@ def test_body_says_its_place_and_the_message_before(
     ]
 
 
+def test_order_that_is_taken_back_and_set_again_goes_on_counting(
+    tenant: Tenant, endpoint: Endpoint
+) -> None:
+    for is_ordered in (True, True, False, True):
+        with acting_for(tenant):
+            Endpoint.objects.filter(pk=endpoint.pk).update(is_ordered=is_ordered)
+        tell(about(tenant, "A"))
+    _, second, plain, _ = deliveries(endpoint)
+    # What was published without order has no place, and waits for nobody.
+    assert due(endpoint) == [True, False, True, False]
+    assert plain.body is None
+    last = bodies(endpoint)[-1]
+    assert (last["sequence"], last["previous_id"]) == (3, shown(second))
+
+
 def test_message_about_several_devices_lists_its_places(
     tenant: Tenant, endpoint: Endpoint
 ) -> None:
