@@ -35,6 +35,8 @@ RENEW_PAUSE_S = 30
 SCHEDULE_S = (30, 60, 120, 240, 480, 600)
 LIFE_DEFAULT_S = 300
 LIFE_LIMIT_S = 86_400
+#: Nothing is sent with a token that has not so long to live.
+LIFE_LEAST_S = 10
 #: The share of its life after which a token is renewed.
 RENEWED_AT = 0.8
 _TOKEN_CHARACTERS = 8192
@@ -181,8 +183,10 @@ def read(outcome: Outcome) -> Answer:
     if reply.token_type.lower() != "bearer":
         return Answer(error="The token is of another type than Bearer.")
     life_s = LIFE_DEFAULT_S if reply.expires_in is None else reply.expires_in
-    if not life_s >= 1:
-        return Answer(error="The token has ended already (expires_in).")
+    if not life_s > LIFE_LEAST_S:
+        return Answer(
+            error=f"The token lives {LIFE_LEAST_S} s or less (expires_in): too short."
+        )
     return Answer(token, min(life_s, LIFE_LIMIT_S))
 
 

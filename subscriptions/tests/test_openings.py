@@ -6,6 +6,7 @@ from typing import Any
 from subscriptions.models import Endpoint
 from subscriptions.services.delivering import openings
 from subscriptions.services.delivering.openings import look
+from subscriptions.services.tokens import LIFE_LEAST_S
 from subscriptions.tests.delivering import (
     claimed_of,
     make_endpoint,
@@ -28,7 +29,7 @@ def pages() -> int:
         look(cursor)
         cursor.execute(
             f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {openings._LOOK}",
-            [openings.LOOK_LIMIT],
+            [LIFE_LEAST_S, openings.LOOK_LIMIT],
         )
         row = cursor.fetchone()
     assert row is not None

@@ -273,8 +273,9 @@ def test_usual_answers_are_read(reply: dict[str, Any], life_s: float) -> None:
         (b'{"access_token": "\xc3\xa9", "token_type": "Bearer"}', "visible"),
         (b'{"access_token": "%s", "token_type": "Bearer"}' % (b"x" * 8193), "long"),
         (b'{"access_token": "a", "token_type": "mac"}', "Bearer"),
-        (b'{"access_token": "a", "token_type": "Bearer", "expires_in": 0}', "ended"),
-        (b'{"access_token": "a", "token_type": "Bearer", "expires_in": -5}', "ended"),
+        (b'{"access_token": "a", "token_type": "Bearer", "expires_in": 0}', "short"),
+        (b'{"access_token": "a", "token_type": "Bearer", "expires_in": 10}', "short"),
+        (b'{"access_token": "a", "token_type": "Bearer", "expires_in": -5}', "short"),
         (b'{"access_token": "a", "token_type": "Bearer", "expires_in": []}', "RFC"),
     ],
 )

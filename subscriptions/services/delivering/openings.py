@@ -2,6 +2,7 @@
 
 from subscriptions.services.delivering.pacing import Opening
 from subscriptions.services.delivering.window_ends import close_over
+from subscriptions.services.tokens import LIFE_LEAST_S
 from subscriptions.services.walks import WAITING
 from tenants.database import Cursor
 
@@ -48,7 +49,7 @@ CROSS JOIN LATERAL (
     HAVING count(*) > 0) due
 WHERE e.status = 'active' AND e.deleted_at IS NULL
     AND (e.hold_until IS NULL OR e.hold_until <= now())
-    AND (e.oauth2_token_url = '' OR e.oauth2_expires_at > now() + interval '10 s')
+    AND (e.oauth2_token_url = '' OR e.oauth2_expires_at > now() + %s * interval '1 s')
     AND NOT EXISTS (SELECT FROM subscriptions_maintenancewindow m
         WHERE m.endpoint_id = e.id AND m.closed_at IS NULL AND m.start_at <= now())
 ORDER BY due.urgent DESC, random()
@@ -59,5 +60,5 @@ LIMIT %s::int
 def look(cursor: Cursor) -> list[Opening]:
     """Return the endpoints that have something due, at most LOOK_LIMIT of them."""
     close_over(cursor)
-    cursor.execute(_LOOK, [LOOK_LIMIT])
+    cursor.execute(_LOOK, [LIFE_LEAST_S, LOOK_LIMIT])
     return [Opening(*row) for row in cursor.fetchall()]
