@@ -9,7 +9,7 @@ from typing import Any
 import stripe
 from standardwebhooks import Webhook
 
-from subscriptions.models import Endpoint
+from subscriptions.models import Endpoint, SigningKey
 from subscriptions.sealing import Sealer
 from subscriptions.services.destinations import (
     Destination,
@@ -131,6 +131,16 @@ def test_sealed_value_of_another_endpoint_or_use_leaves_nothing_to_sign_with(
         assert loaded(endpoint).headers == ()
     changed(endpoint, sealed_headers=mine.headers({"A": "b"}))
     assert loaded(endpoint).headers == ("A: b",)
+
+
+def test_who_asked_for_v1a_is_sent_nothing_while_no_key_opens(tenant: Tenant) -> None:
+    endpoint, secret = make_endpoint(tenant, URL, extra_signatures=["v1a"])
+    with acting_for(tenant):
+        key = ensure_key(tenant)
+        SigningKey.objects.filter(pk=key.pk).update(sealed=b"1:of another row")
+    assert loaded(endpoint).secrets == ()
+    changed(endpoint, extra_signatures=[])
+    assert loaded(endpoint).secrets == (secret,)
 
 
 def test_each_endpoint_has_its_own(tenant: Tenant, stranger: NewTenant) -> None:
