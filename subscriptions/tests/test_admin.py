@@ -67,6 +67,23 @@ def test_buttons_pause_resume_and_delete(browser: Client, tenant: Tenant) -> Non
     assert browser.get(gone).status_code == 404
 
 
+def test_a_new_url_that_is_being_asked_is_given_up_by_a_button(
+    browser: Client, tenant: Tenant
+) -> None:
+    register(browser)
+    with acting_for(tenant):
+        Endpoint.objects.filter(tenant=tenant).update(
+            status=EndpointStatus.ACTIVE, proposed_url=f"{URL}/new"
+        )
+    endpoint = the_endpoint(tenant)
+    page = reverse("admin:subscriptions_endpoint_change", args=[endpoint.pk])
+    assert "Keep the old URL" in browser.get(page).content.decode()
+    assert "stays" in press(browser, endpoint, "keep")
+    kept = the_endpoint(tenant)
+    assert (kept.url, kept.proposed_url, kept.status) == (URL, "", "active")
+    assert "Keep the old URL" not in browser.get(page).content.decode()
+
+
 def test_a_test_is_in_the_log_and_a_dead_delivery_is_sent_again(
     browser: Client, tenant: Tenant
 ) -> None:

@@ -31,6 +31,7 @@ _RUNNING = (
     Button("verify", "Ask for consent", "verified_user", place="consent"),
     Button("pause", "Pause", "pause"),
 )
+_KEEP = Button("keep", "Keep the old URL", "undo", place="consent")
 _WITHDRAW = Button(
     "withdraw",
     "Withdraw",
@@ -159,7 +160,8 @@ class EndpointAdmin(EndpointRedelivering):
         stopped = thing.status in {EndpointStatus.PAUSED, EndpointStatus.DISABLED}
         flow = _RESUME if stopped else _RUNNING
         withdrawal = (_WITHDRAW,) if thing.consented_at else ()
-        return (*flow, *withdrawal, _TEST, _DELETE)
+        proposal = (_KEEP,) if thing.proposed_url else ()
+        return (*flow, *proposal, *withdrawal, _TEST, _DELETE)
 
     def _links(self, thing: Endpoint) -> list[dict[str, str]]:
         return [
@@ -196,6 +198,13 @@ class EndpointAdmin(EndpointRedelivering):
             **actor_and_tenant(request), endpoint=thing, now=timezone.now()
         )
         messages.success(request, "A test is on its way; it appears in the log below.")
+
+    def do_keep(self, request: HttpRequest, thing: Endpoint) -> None:
+        """Give up the new URL that is being asked."""
+        endpoints.update_endpoint(
+            **actor_and_tenant(request), endpoint=thing, changes={"url": thing.url}
+        )
+        messages.success(request, "The URL in force stays; the new one is given up.")
 
     def do_withdraw(self, request: HttpRequest, thing: Endpoint) -> None:
         """Take the consent back."""
