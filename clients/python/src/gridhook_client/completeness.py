@@ -120,7 +120,7 @@ def made_at(message_id: str) -> datetime:
     """
     Return when the message was made: the day that its manifest counts it in.
 
-    Within a second of midnight the platform may have counted otherwise: ask it.
+    Within a minute of midnight the platform may have counted otherwise: ask it.
     Raises: ValueError: it is no message's id.
     """
     found = _ID.fullmatch(message_id)
