@@ -73,7 +73,9 @@ def test_a_new_url_that_is_being_asked_is_given_up_by_a_button(
     register(browser)
     with acting_for(tenant):
         Endpoint.objects.filter(tenant=tenant).update(
-            status=EndpointStatus.ACTIVE, proposed_url=f"{URL}/new"
+            status=EndpointStatus.ACTIVE,
+            status_detail="The new URL: no consent.",
+            proposed_url=f"{URL}/new",
         )
     endpoint = the_endpoint(tenant)
     page = reverse("admin:subscriptions_endpoint_change", args=[endpoint.pk])
@@ -81,6 +83,7 @@ def test_a_new_url_that_is_being_asked_is_given_up_by_a_button(
     assert "stays" in press(browser, endpoint, "keep")
     kept = the_endpoint(tenant)
     assert (kept.url, kept.proposed_url, kept.status) == (URL, "", "active")
+    assert kept.status_detail == ""
     assert "Keep the old URL" not in browser.get(page).content.decode()
 
 

@@ -147,6 +147,7 @@ def _change_url(endpoint: Endpoint, url: str) -> None:
     if url == endpoint.url:
         if endpoint.proposed_url:
             endpoint.proposed_url = ""
+            endpoint.status_detail = ""
             ask_at_renewal(endpoint)
         return
     if endpoint.status == EndpointStatus.ACTIVE:
