@@ -144,7 +144,10 @@ def _standing(visit: Visit) -> dict[str, Any]:
         "health": stands,
         "success": percent(stands.success_rate),
         "hindrances": hindrances(
-            endpoint, list(windows_ahead(tenant, endpoint, now)), now
+            endpoint,
+            list(windows_ahead(tenant, endpoint, now)),
+            now,
+            is_waiting=stands.waiting > 0,
         ),
         "secrets": secrets_in_force(tenant, endpoint, now),
         "keys_url": keys if "v1a" in endpoint.extra_signatures else "",

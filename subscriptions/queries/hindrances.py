@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from subscriptions.models import (
     Breaker,
@@ -40,10 +40,22 @@ _STOPPED = {
 _SECOND_LOOK = "It is probed by itself; see the last error."
 
 
+#: Before its client certificate ends, an admin reads of it for so long.
+_NOTICE = timedelta(days=14)
+
+
 def hindrances(
-    endpoint: Endpoint, windows: Sequence[MaintenanceWindow], now: datetime
+    endpoint: Endpoint,
+    windows: Sequence[MaintenanceWindow],
+    now: datetime,
+    *,
+    is_waiting: bool = True,
 ) -> list[Hindrance]:
-    """Return what hinders the endpoint's messages, the worst first; empty: nothing."""
+    """
+    Return what hinders the endpoint's messages, the worst first; empty: nothing.
+
+    `is_waiting`: whether there are any that could be hindered.
+    """
     stopped = _STOPPED.get(EndpointStatus(endpoint.status))
     found = [
         *([stopped] if stopped else []),
@@ -58,7 +70,8 @@ def hindrances(
             for one in windows
             if one.start_at <= now < one.end_at
         ),
-        *_slowed(endpoint),
+        *_slowed(endpoint, is_waiting=is_waiting),
+        *_ending(endpoint, now),
     ]
     return sorted(found, key=lambda one: one.tone != "bad")
 
@@ -78,16 +91,28 @@ def _held(endpoint: Endpoint, now: datetime) -> Iterator[Hindrance]:
         yield Hindrance("No OAuth 2 token could be had.", endpoint.oauth2_error)
 
 
-def _slowed(endpoint: Endpoint) -> Iterator[Hindrance]:
+def _slowed(endpoint: Endpoint, *, is_waiting: bool) -> Iterator[Hindrance]:
     if endpoint.failing_since is not None:
         yield Hindrance(
             "Every attempt fails.",
             "After 5 days of nothing but failures it is disabled.",
             "warn",
         )
-    if endpoint.draining_since is not None:
+    if is_waiting and endpoint.draining_since is not None:
         yield Hindrance(
             "What waited is being worked off.",
             f"At most {endpoint.drain_rate_per_min} a minute.",
             "warn",
         )
+
+
+def _ending(endpoint: Endpoint, now: datetime) -> Iterator[Hindrance]:
+    ends_at = endpoint.certificate_expires_at
+    if ends_at is None or ends_at > now + _NOTICE:
+        return
+    is_over = ends_at <= now
+    yield Hindrance(
+        f"The client certificate {'has ended' if is_over else 'ends soon'}.",
+        f"It is good until {ends_at:%Y-%m-%d %H:%M} UTC: give the next one.",
+        "bad" if is_over else "warn",
+    )

@@ -142,6 +142,8 @@ def test_stretches_are_few_however_long_ago_the_first_was() -> None:
         ({"oauth2_error": "401 from the token URL"}, "No OAuth 2 token"),
         ({"failing_since": NOW}, "Every attempt fails"),
         ({"draining_since": NOW}, "being worked off"),
+        ({"certificate_expires_at": NOW}, "certificate has ended"),
+        ({"certificate_expires_at": NOW + timedelta(days=13)}, "certificate ends soon"),
     ],
 )
 def test_what_holds_an_endpoint_up_is_said(fields: dict[str, Any], words: str) -> None:
@@ -149,6 +151,16 @@ def test_what_holds_an_endpoint_up_is_said(fields: dict[str, Any], words: str) -
     (found,) = hindrances(endpoint, [], NOW)
     assert words in found.words
     assert found.advice
+
+
+def test_what_cannot_hold_anything_up_is_not_said() -> None:
+    endpoint = Endpoint(
+        url=URL,
+        status=EndpointStatus.ACTIVE,
+        draining_since=NOW,
+        certificate_expires_at=NOW + timedelta(days=15),
+    )
+    assert hindrances(endpoint, [], NOW, is_waiting=False) == []
 
 
 def test_only_a_window_that_is_on_holds_an_endpoint_up() -> None:

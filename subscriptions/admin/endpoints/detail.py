@@ -60,7 +60,7 @@ def endpoint_page(request: HttpRequest, endpoint: Endpoint) -> dict[str, Any]:
     return {
         "now": now,
         "tiles": tiles(endpoint, seen, now),
-        "hindrances": hindrances(endpoint, windows, now),
+        "hindrances": hindrances(endpoint, windows, now, is_waiting=seen.waiting > 0),
         "health": seen,
         "last_error_ago": _ago(seen.last_error_at, now),
         "last_success_ago": _ago(seen.last_success_at, now),
