@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from django.conf import settings
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +22,7 @@ from gridhook_client import (
     missing,
     options_headers,
 )
-from subscriptions.batches import verdicts
+from subscriptions.batches import BATCH_LIMIT, verdicts
 from tenants.identifiers import created_at, new_id, public_id
 
 ORIGIN = "gridhook.example"
@@ -78,6 +79,13 @@ def test_the_platform_reads_our_verdicts() -> None:
     assert (found["msg_2"].status_code, found["msg_2"].detail) == (422, "no such meter")
     assert found["msg_4"].status_code is None
     assert json.loads(body)["results"][0] == {"id": "msg_1", "status": 200}
+
+
+def test_an_answer_that_would_be_cut_off_is_given_without_words() -> None:
+    ids = [public_id("msg", new_id()) for _ in range(BATCH_LIMIT)]
+    wordy = batch_answer(dict.fromkeys(ids, (422, "no such meter é" * 20)))
+    assert len(wordy) <= settings.RESPONSE_LIMIT_BYTES
+    assert {one.status_code for one in verdicts(207, wordy, ids).values()} == {422}
 
 
 def test_a_message_is_new_once_as_long_as_it_is_remembered() -> None:

@@ -14,6 +14,8 @@ from gridhook_client.messages import Message, Unreadable
 
 #: Ids that are remembered, the newest.
 MEMORY = 100_000
+#: Bytes that the platform reads of an answer.
+ANSWER_BYTES = 64 * 1024
 _ID = re.compile("msg_([0-9a-f]{32})")
 
 
@@ -22,11 +24,22 @@ def batch_answer(verdicts: Mapping[str, int | tuple[int, str]]) -> bytes:
     Return the body that answers a batch with 200 or 207: a verdict by message id.
 
     A verdict is a status (200: taken; 4xx, 5xx: not), or that and words about it. What
-    is not named counts as not taken, and comes again.
+    is not named counts as not taken, and comes again. Where the words make it longer
+    than is read of an answer, they are left out: what is cut off takes nothing.
     """
+    said = {
+        message_id: verdict if isinstance(verdict, tuple) else (verdict, "")
+        for message_id, verdict in verdicts.items()
+    }
+    whole = _answer(said)
+    if len(whole) <= ANSWER_BYTES:
+        return whole
+    return _answer({one: (status, "") for one, (status, _) in said.items()})
+
+
+def _answer(verdicts: Mapping[str, tuple[int, str]]) -> bytes:
     results = []
-    for message_id, verdict in verdicts.items():
-        status, detail = verdict if isinstance(verdict, tuple) else (verdict, "")
+    for message_id, (status, detail) in verdicts.items():
         result: dict[str, Any] = {"id": message_id, "status": status}
         results.append({**result, "detail": detail} if detail else result)
     return json.dumps({"results": results}, separators=(",", ":")).encode()
