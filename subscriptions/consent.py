@@ -78,7 +78,7 @@ class Answer:
 
 def origin() -> str:
     """Return the name that the platform asks under."""
-    return settings.CONSOLE_URL.partition("://")[2].partition("/")[0].partition(":")[0]
+    return urlsplit(settings.CONSOLE_URL).hostname or ""
 
 
 def lease_s() -> int:

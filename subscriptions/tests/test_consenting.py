@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 from django.test import override_settings
 
-from subscriptions.consent import RATE_LIMIT_PER_MIN
+from subscriptions.consent import RATE_LIMIT_PER_MIN, origin
 from subscriptions.consent_rules import SCHEDULE_S
 from subscriptions.http.addresses import URL_CHARACTERS
 from subscriptions.models import Endpoint
@@ -88,6 +88,19 @@ def test_the_longest_url_that_is_taken_can_consent_by_the_challenge(
         endpoint = register(tenant, actor, url)
         ask_consent()
     assert reread(endpoint).status == "active", endpoint.status_detail
+
+
+@pytest.mark.parametrize(
+    ("console", "name"),
+    [
+        ("https://gridhook.example", "gridhook.example"),
+        ("http://10.1.2.3:8000/", "10.1.2.3"),
+        ("http://[fd00::7]:8000", "fd00::7"),
+    ],
+)
+def test_platform_asks_under_its_consoles_host(console: str, name: str) -> None:
+    with override_settings(CONSOLE_URL=console):
+        assert origin() == name
 
 
 def test_granted_rate_becomes_the_endpoints(tenant: Tenant, actor: Actor) -> None:
