@@ -21,6 +21,7 @@ RATE_LIMIT_PER_MIN = 1_000_000
 #: Digits that are read of one: more of them say no less.
 _RATE_DIGITS = 9
 _BY_OPTIONS = "Consented by OPTIONS."
+_UNAUTHORIZED = 401
 _GONE = 410
 #: Statuses of 400 and above that say "not now", not "no".
 _NOT_NOW = {408, 425, 429}
@@ -48,6 +49,8 @@ class Asked:
     request: Request
     topic: str
     rate_per_min: int | None = None
+    #: Whether the request carries a bearer token.
+    has_token: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ class Answer:
     steps: tuple[Step, ...] = ()
     #: It could not say how much: what it granted before holds on.
     is_rate_kept: bool = False
+    #: It did not take the bearer token that it was shown.
+    is_token_refused: bool = False
 
     @property
     def has_consented(self) -> bool:
@@ -95,7 +100,21 @@ def ask(asked: Sequence[Asked], *, origin: str) -> list[Answer]:
     gets = send_all([_challenge(asked[n], challenges[n]) for n in left])
     for number, got in zip(left, gets, strict=True):
         answers[number] = _answer_to_get(options[number], got, challenges[number])
-    return [answer for answer in answers if answer is not None]
+    return [
+        _with_token(one, answer)
+        for one, answer in zip(asked, answers, strict=True)
+        if answer is not None
+    ]
+
+
+def _with_token(asked: Asked, answer: Answer) -> Answer:
+    """Take a refused token for trouble: another one may find another answer."""
+    codes = {step.status_code for step in answer.steps}
+    if not asked.has_token or _UNAUTHORIZED not in codes:
+        return answer
+    is_no = answer.verdict == Verdict.REFUSED
+    verdict = Verdict.UNANSWERED if is_no else answer.verdict
+    return replace(answer, verdict=verdict, is_rate_kept=True, is_token_refused=True)
 
 
 def _options(asked: Asked) -> Request:

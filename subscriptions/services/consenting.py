@@ -24,6 +24,7 @@ from subscriptions.consent_rules import (
     decide,
 )
 from subscriptions.services.destinations import Destination, load, plain_request
+from subscriptions.services.tokens import make_due
 from tenants.database import Cursor, pipeline
 from tenants.identifiers import new_id, public_id
 from tenants.mail import mail_admins
@@ -64,6 +65,7 @@ class _Asking:
             plain_request(self.destination, method="OPTIONS"),
             f"{base}/{public_id('ep', self.claim.endpoint_id)}/",
             self.claim.rate_per_min,
+            has_token=self.destination.token is not None,
         )
 
 
@@ -134,6 +136,8 @@ def _record(cursor: Cursor, told: Sequence[tuple[_Asking, Answer]]) -> None:
     if row is None:
         log.warning("Late consent of %s refused.", public_id("ep", claim.endpoint_id))
         return
+    if any(answer.is_token_refused for _, answer in told):
+        make_due(cursor, [claim.endpoint_id])
     for asking, answer in told:
         _write_steps(cursor, claim, asking.destination.url, answer.steps)
     if decision.step:

@@ -105,7 +105,7 @@ def test_renewal_is_quiet_and_begins_the_lease_anew(
     assert mails(tenant) == []
 
 
-@pytest.mark.parametrize("status", [404, 200, 410])
+@pytest.mark.parametrize("status", [401, 404, 200, 410])
 def test_refusal_at_a_renewal_withdraws_and_tells(
     tenant: Tenant, actor: Actor, status: int
 ) -> None:
@@ -266,6 +266,29 @@ def test_receiver_behind_tokens_is_asked_once_there_is_one(
     assert reread(endpoint).status == "active"
     (asked,) = receiver.requests
     assert asked.headers["authorization"] == "Bearer t-1"
+
+
+def test_token_that_is_refused_at_a_renewal_is_renewed_and_no_refusal(
+    tenant: Tenant, actor: Actor
+) -> None:
+    with receiving() as receiver:
+        endpoint = consented(tenant, actor, receiver.url)
+        with acting_for(tenant):
+            later = datetime.now(tz=UTC) + timedelta(hours=1)
+            Endpoint.objects.filter(pk=endpoint.pk).update(
+                oauth2_token_url=receiver.url,
+                sealed_oauth2_token=Sealer(tenant.pk, endpoint.pk).oauth2_token("t"),
+                oauth2_expires_at=later,
+                oauth2_due_at=later,
+                oauth2_asked_at=later - timedelta(hours=2),
+            )
+        receiver.behave = lambda _: Reply(401)
+        move_lease(endpoint, ends_in=timedelta(days=5))
+        ask_consent()
+    assert reread(endpoint).status == "active"
+    assert "OPTIONS was answered 401" in endpoint.status_detail
+    assert endpoint.oauth2_due_at is not None
+    assert endpoint.oauth2_due_at < later
 
 
 def test_admin_withdraws_and_nobody_is_asked_until_told_to(
