@@ -9,6 +9,12 @@ from pathlib import Path
 import pytest
 
 from subscriptions.catalogue import CATALOGUE
+from subscriptions.http.outcomes import diagnosis
+from subscriptions.serializers.endpoints import (
+    EndpointSerializer,
+    NewEndpointSerializer,
+)
+from subscriptions.views import EndpointViewSet
 from tenants.problems import Problem
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,6 +60,27 @@ def test_every_event_type_has_a_line() -> None:
     page = (ROOT / "docs" / "reference" / "messages.md").read_text()
     assert CATALOGUE
     assert [name for name in CATALOGUE if f"`{name}`" not in page] == []
+
+
+def test_every_member_and_action_of_an_endpoint_has_a_line() -> None:
+    page = (ROOT / "docs" / "reference" / "endpoints.md").read_text()
+    members = {*NewEndpointSerializer().fields, *EndpointSerializer().fields}
+    assert len(members) > 30
+    assert {name for name in members if f"`{name}`" not in page} == set()
+    words = set(re.findall(r"[a-z-]+", page))
+    actions = [
+        str(vars(one)["url_path"]) for one in EndpointViewSet.get_extra_actions()
+    ]
+    assert len(actions) > 12
+    assert [path for path in actions if path.split("/")[0] not in words] == []
+
+
+def test_every_error_of_an_attempt_has_a_line() -> None:
+    page = (ROOT / "docs" / "reference" / "messages.md").read_text()
+    table = page.partition("## Errors of attempts")[2].partition("\n## ")[0]
+    codes = {diagnosis(code, "", 0)[0] for code in range(1, 120)}
+    assert len(codes) > 6
+    assert {code for code in codes if f"`{code}`" not in table} == set()
 
 
 def domain_errors(base: type[Problem] = Problem) -> Iterator[type[Problem]]:

@@ -13,7 +13,6 @@ _ERRORS = {
     "http_error": "The receiver refused it",
     "response_invalid": "What came is no HTTP that can be read",
     "url_invalid": "The URL cannot be dialled",
-    "url_refused": "The URL is not allowed",
 }
 #: What the usual refusals mean to whoever has to mend it.
 _STATUSES = {
