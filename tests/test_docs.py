@@ -56,6 +56,13 @@ def test_every_label_that_a_guide_quotes_is_on_a_page() -> None:
     assert {one for one in quoted if one[1] not in code} == set()
 
 
+def test_the_glossary_has_each_word_once() -> None:
+    page = (ROOT / "docs" / "glossary.md").read_text()
+    words = re.findall(r"\*\*([^*]+)\*\*", page)
+    assert len(words) > 50
+    assert sorted(set(words)) == sorted(words)
+
+
 def test_every_event_type_has_a_line() -> None:
     page = (ROOT / "docs" / "reference" / "messages.md").read_text()
     assert CATALOGUE
