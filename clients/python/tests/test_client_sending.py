@@ -301,6 +301,22 @@ def test_a_handshake_that_trickles_ends_at_the_deadline() -> None:
     assert time.monotonic() - began < 2
 
 
+def test_an_answer_that_comes_before_the_body_was_read_counts() -> None:
+    def serve(door: socket.socket) -> None:
+        with door.accept()[0] as link:
+            link.recv(1024)
+            link.sendall(reply(413, {"code": "body_too_large"}))
+
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        threading.Thread(target=serve, args=[door], daemon=True).start()
+        url = f"http://127.0.0.1:{door.getsockname()[1]}/"
+        with (
+            Client(url, SECRET, patience=Pauses().patience(attempts=1)) as sender,
+            pytest.raises(Refused, match="413 body_too_large"),
+        ):
+            sender.send_bytes("t/1", bytes(10 << 20))
+
+
 def test_tls_is_spoken_with_whoever_has_a_good_certificate(tmp_path: Path) -> None:
     cert, key = self_signed(tmp_path)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -280,7 +280,9 @@ class _Connection:
             if isinstance(self._http.sock, ssl.SSLSocket):
                 # At once, where it was done before.
                 self._http.sock.do_handshake()
-            self._http.request("POST", self._target, body, headers)
+            # It may have been answered before all was read (413): the answer counts.
+            with contextlib.suppress(ConnectionError):
+                self._http.request("POST", self._target, body, headers)
             with self._http.getresponse() as response:
                 content, is_whole = _content(response)
                 asked = response.getheader("Retry-After", "")
