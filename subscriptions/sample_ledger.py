@@ -114,7 +114,10 @@ class Ledger:
             self._tell_gaps(message)
             _remember(self._seen, message.id, None)
             if message.event_type == MANIFEST:
-                self._tell_manifest(message.data)
+                try:
+                    self._tell_manifest(message.data)
+                except (KeyError, TypeError, ValueError):
+                    self._tell("manifest", f"{message.id} cannot be read")
 
     def _tell_gaps(self, message: Arrived) -> None:
         for place in message.places:

@@ -30,6 +30,15 @@ BODY_LIMIT_BYTES = 10 * 1024 * 1024
 PATIENCE_S = 60
 BATCH = "application/cloudevents-batch+json"
 _SUCCESS = 2
+#: What reading anything at all as a message may raise.
+_UNREADABLE = (
+    ArithmeticError,
+    AttributeError,
+    KeyError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 _SIGNING = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
 
@@ -198,7 +207,7 @@ class _Handler(BaseHTTPRequestHandler):
         is_batch = self.headers.get_content_type() == BATCH
         try:
             messages = messages_of_batch(body) if is_batch else [message_of(body)]
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except _UNREADABLE:
             message_id = self.headers["webhook-id"]
             self.server.ledger.note("refused", message_id, detail="it is no message")
             self._reply(HTTPStatus.BAD_REQUEST, b"This is no message.\n")

@@ -206,8 +206,12 @@ def test_a_single_message_is_refused_with_422() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b"5", b"null", b'{"id": 1}', body_of(order=5), b"\xff"]
-)
+    "body",
+    [
+        b"", b"{", b"[]", b"5", b"null", b'{"id": 1}', body_of(order=5), b"\xff",
+        b"[" * 100_000, body_of(device="d", sequence=float("inf"), previous_id=None),
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("kind", ["application/json", BATCH])
 def test_what_is_signed_and_no_message_is_a_400(body: bytes, kind: str) -> None:
     with sample() as one:
@@ -272,14 +276,18 @@ def test_a_manifest_is_compared_with_what_is_here() -> None:
         one.send(message_id=ids[2])
         kind["message_id"] = "msg_m2"
         one.send(data=manifest(ids, now - timedelta(seconds=60)), **kind)
-        first, second = one.told("manifest")
+        kind["message_id"] = "msg_m3"
+        assert one.send(data={"start_at": 5}, **kind) == 204
+        first, second, third = one.told("manifest")
         lines = [json.loads(line) for line in one.record.getvalue().splitlines()]
     assert first.startswith("2026-11-22: 3 messages, 2 are here; it listens since")
     assert first.endswith("GET /api/v1/endpoints/ep_1/manifests/2026-11-22/")
     assert second == "2026-11-22: 3 messages, all of them are here"
+    assert third == "msg_m3 cannot be read"
     assert [line["text"] for line in lines if line["outcome"] == "manifest"] == [
         first,
         second,
+        third,
     ]
 
 
