@@ -5,6 +5,7 @@ Each is `NAME` or `NAME_FILE`; docs/reference/settings.md has a line for each, a
 `config/checks.py` says what is wrong with one and what to do about it.
 """
 
+from logging import LogRecord
 from typing import Any
 
 from django.urls import reverse_lazy
@@ -197,7 +198,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "tenants.middleware.PagePolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "tenants.middleware.SlashMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "tenants.middleware.TenantMiddleware",
@@ -254,6 +255,14 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
+
+
+def _as_one_line(record: LogRecord) -> bool:
+    """Drop the traceback: what a caller did wrong was done by no code here."""
+    record.exc_info = None
+    return True
+
+
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -263,10 +272,17 @@ LOGGING: dict[str, Any] = {
             "format": "%(asctime)s %(levelname)s %(name)s: %(message)s",
         }
     },
+    "filters": {
+        "line": {"()": "django.utils.log.CallbackFilter", "callback": _as_one_line}
+    },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {
         "handlers": ["stderr"],
         "level": env.text("GRIDHOOK_LOG_LEVEL", "WARNING"),
+    },
+    "loggers": {
+        f"django.security.{name}": {"filters": ["line"]}
+        for name in ("DisallowedHost", "DisallowedRedirect", "RequestDataTooBig")
     },
 }
 UNFOLD: dict[str, Any] = {

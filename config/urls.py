@@ -2,9 +2,10 @@
 
 from django.conf import settings
 from django.contrib import admin
-from django.core.exceptions import RequestDataTooBig
-from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern, URLResolver, include, path
+from django.core.exceptions import DisallowedHost, RequestDataTooBig
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import URLPattern, URLResolver, include, path, re_path
+from django.views.decorators.csrf import csrf_exempt
 from django.views.defaults import bad_request, page_not_found, server_error
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
@@ -12,6 +13,13 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from subscriptions.views import well_known
 from tenants.middleware import API_PREFIX
 from tenants.problems import plain_problem
+
+
+@csrf_exempt
+def nowhere(request: HttpRequest) -> HttpResponse:
+    """Answer a path that names nothing."""
+    raise Http404
+
 
 api: list[URLPattern | URLResolver] = [
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
@@ -21,6 +29,8 @@ api: list[URLPattern | URLResolver] = [
     path("", include("billing.urls")),
 ]
 urlpatterns = [
+    # No name has a U+0000, and PostgreSQL refuses to look for one.
+    re_path("\0", nowhere),
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
     path("api/v1/", include(api)),
@@ -44,8 +54,17 @@ def refused(request: HttpRequest, exception: Exception) -> HttpResponse:
             title="The body is too large",
             detail=f"It has {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes at most.",
         )
+    detail = ""
+    if isinstance(exception, DisallowedHost):
+        detail = (
+            "The console does not answer to this host name; GRIDHOOK_ALLOWED_HOSTS "
+            "lists those it does."
+        )
     return plain_problem(
-        status=400, code="bad_request", title="The request cannot be read"
+        status=400,
+        code="bad_request",
+        title="The request cannot be read",
+        detail=detail,
     )
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from django.conf import settings
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
+from django.middleware.common import CommonMiddleware
 
 from tenants import addresses
 from tenants.actors import Actor
@@ -41,6 +42,18 @@ class PagePolicyMiddleware:
         if response.get("Content-Type", "").startswith("text/html"):
             response.headers.setdefault("Content-Security-Policy", PAGE_POLICY)
         return response
+
+
+class _SameRequestThere(HttpResponsePermanentRedirect):
+    """A redirect after which a POST is a POST still, with its body."""
+
+    status_code = 308
+
+
+class SlashMiddleware(CommonMiddleware):
+    """Lead a path without its last slash to the one with it."""
+
+    response_redirect_class = _SameRequestThere
 
 
 class TenantMiddleware:

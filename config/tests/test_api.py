@@ -1,6 +1,7 @@
 """What all of the API has in common."""
 
 import json
+from base64 import b64encode
 from io import StringIO
 from typing import Any
 
@@ -9,6 +10,7 @@ from django.core.management import call_command
 from django.test import Client, override_settings
 
 from ingest.models import Source
+from ingest.tests.accepting import inlet, interval
 from tenants.actors import operator
 from tenants.database import acting_for
 from tenants.models import IdempotentReply, Role
@@ -27,6 +29,11 @@ def post(token: str, body: dict[str, Any], key: str | None = None) -> Any:
         content_type="application/json",
         headers=headers,
     )
+
+
+def get(token: str, path: str, **query: str) -> Any:
+    client = Client(headers={"Authorization": f"Bearer {token}"})
+    return client.get(f"/api/v1{path}", query)
 
 
 def source_count(owner: NewTenant) -> int:
@@ -54,6 +61,55 @@ def test_a_path_that_is_none_is_a_problem_document() -> None:
     assert reply.json()["code"] == "not_found"
 
 
+@pytest.mark.parametrize(
+    "path", ["invoices/%00/", "invoices/2016%00.pdf", "accounts/%00/", "a/%00"]
+)
+def test_a_name_that_none_can_have_is_not_found(
+    new_tenant: NewTenant, path: str
+) -> None:
+    headers = {"Authorization": f"Bearer {new_tenant.api_key}"}
+    client = Client(enforce_csrf_checks=True, headers=headers)
+    for ask in (client.get, client.post):
+        reply = ask(f"/api/v1/{path}")
+        assert (reply.status_code, reply.json()["code"]) == (404, "not_found")
+
+
+def test_a_path_without_its_slash_leads_on_with_method_and_body(
+    new_tenant: NewTenant,
+) -> None:
+    reply = Client().post(
+        "/api/v1/sources",
+        NAMES,
+        content_type="application/json",
+        headers={"Authorization": f"Bearer {new_tenant.api_key}"},
+        follow=True,
+    )
+    assert reply.redirect_chain == [("/api/v1/sources/", 308)]
+    assert (reply.status_code, source_count(new_tenant)) == (201, 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "position"),
+    [
+        ("/sources/", "none"),
+        ("/callbacks/", "%00"),
+        ("/devices/", "x"),
+        ("/readings/", "yesterday"),
+        ("/readings/", "0001-01-01 00:00:00%2B23:59"),
+    ],
+)
+def test_a_cursor_of_somebodys_own_is_said_to_be_none(
+    new_tenant: NewTenant, path: str, position: str
+) -> None:
+    made = inlet(new_tenant.tenant)
+    made.settle([interval("2016-01-01T00:00:00Z")])
+    device = get(new_tenant.api_key, "/devices/").json()["results"][0]["name"]
+    cursor = b64encode(f"p={position}".encode()).decode()
+    reply = get(new_tenant.api_key, path, device=device, cursor=cursor)
+    assert (reply.status_code, reply.json()["code"]) == (404, "not_found")
+    assert "cursor" in reply.json()["detail"]
+
+
 @pytest.mark.parametrize("authorization", [None, "Bearer ghk_wrong", "Basic eDp5"])
 def test_without_a_key_nothing_is_shown(authorization: str | None) -> None:
     headers = {"Authorization": authorization} if authorization else {}
@@ -74,21 +130,32 @@ def test_malformed_json_is_said_so(new_tenant: NewTenant) -> None:
     assert reply.json()["code"] == "parse_error"
 
 
+@pytest.mark.parametrize("member", ["name", "scheme", "\ud800"])
+def test_half_a_surrogate_pair_is_no_text(new_tenant: NewTenant, member: str) -> None:
+    reply = post(new_tenant.api_key, {**NAMES, member: "\ud800"})
+    assert (reply.status_code, reply.json()["code"]) == (400, "parse_error")
+    assert "\\ud800" in reply.json()["detail"]
+    whole = post(new_tenant.api_key, {**NAMES, "name": "\U0001f4a7"})
+    assert whole.json()["name"] == "\U0001f4a7"
+
+
 @pytest.mark.parametrize("key", [None, "k1"])
 def test_a_body_that_is_too_large_is_a_problem_document(
-    new_tenant: NewTenant, key: str | None
+    new_tenant: NewTenant, key: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     reply = post(new_tenant.api_key, {**NAMES, "name": "x" * 2 * 1024 * 1024}, key)
     assert reply.status_code == 413
     assert reply["Content-Type"] == "application/problem+json"
     assert reply.json()["code"] == "body_too_large"
     assert source_count(new_tenant) == 0
+    assert [one.exc_info for one in caplog.records] == [None]
 
 
 @override_settings(ALLOWED_HOSTS=["console.example"])
 def test_what_cannot_be_read_is_told_in_the_askers_form() -> None:
     api = Client().get("/api/v1/sources/")
     assert (api.status_code, api.json()["code"]) == (400, "bad_request")
+    assert "GRIDHOOK_ALLOWED_HOSTS" in api.json()["detail"]
     page = Client().get("/admin/")
     assert (page.status_code, page["Content-Type"][:9]) == (400, "text/html")
 

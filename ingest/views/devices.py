@@ -9,7 +9,6 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import mixins
 from rest_framework.decorators import action
-from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
@@ -29,6 +28,7 @@ from ingest.services.thresholds import set_daily_threshold
 from ingest.services.watches import watch_channel, watch_device
 from ingest.views.parameters import moment, optional, required
 from tenants.actors import actor_of
+from tenants.pagination import CursorPages
 
 
 class DeviceViewSet(
@@ -143,11 +143,10 @@ class ChannelViewSet(
         return Response(self.get_serializer(self.get_object()).data)
 
 
-class OldestFirst(CursorPagination):
+class OldestFirst(CursorPages):
     """Oldest first, by the readings' time."""
 
     ordering = "start_at"
-    page_size_query_param = "page_size"
     max_page_size = 1_000
 
 
