@@ -252,6 +252,15 @@ SPECTACULAR_SETTINGS = {
         "drf_spectacular.hooks.postprocess_schema_enums",
         "tenants.openapi.describe_problems",
     ],
+    "ENUM_NAME_OVERRIDES": {
+        f"{name}Enum": f"subscriptions.models.{name}"
+        for name in (
+            "EndpointStatus",
+            "DeliveryStatus",
+            "RedeliveryKind",
+            "RedeliveryStatus",
+        )
+    },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }

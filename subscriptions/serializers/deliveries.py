@@ -130,7 +130,7 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
     id = serializers.CharField(source="public_id", read_only=True)
     message = serializers.SerializerMethodField()
     endpoint = serializers.SerializerMethodField()
-    status = serializers.CharField(read_only=True)
+    status = serializers.ChoiceField(DeliveryStatus.choices, read_only=True)
     lane = serializers.SerializerMethodField()
     next_attempt_at = serializers.SerializerMethodField()
 
@@ -160,6 +160,7 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
         """Return the endpoint's id."""
         return public_id("ep", delivery.endpoint_id)
 
+    @extend_schema_field(serializers.ChoiceField([one.name.lower() for one in Lane]))
     def get_lane(self, delivery: Delivery) -> str:
         """Return `urgent`, `fresh` or `late`."""
         return Lane(delivery.lane).name.lower()

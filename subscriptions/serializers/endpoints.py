@@ -8,7 +8,7 @@ from rest_framework import serializers
 from subscriptions.batches import BATCH_LIMIT
 from subscriptions.consent import RATE_LIMIT_PER_MIN
 from subscriptions.http.addresses import URL_CHARACTERS
-from subscriptions.models import Endpoint, Payload
+from subscriptions.models import Breaker, Endpoint, EndpointStatus, Payload
 from subscriptions.services.endpoints import OVERLAP_DEFAULT_S, OVERLAP_LIMIT_S
 from subscriptions.services.endpoints.settings import (
     BATCH_WAIT_LIMIT_S,
@@ -80,8 +80,9 @@ class OAuth2Field(serializers.JSONField):
 class ConsentSerializer(serializers.Serializer[Any]):
     """How the consent stands."""
 
-    #: `granted`, `asked` (it is asked again at `next_at`), `none`.
-    status = serializers.CharField()
+    status = serializers.ChoiceField(
+        ["granted", "asked", "none"], help_text="`asked`: again, at `next_at`"
+    )
     consented_at = serializers.DateTimeField(allow_null=True)
     expires_at = serializers.DateTimeField(allow_null=True)
     next_at = serializers.DateTimeField(allow_null=True)
@@ -109,9 +110,9 @@ class EndpointSerializer(serializers.ModelSerializer[Endpoint]):
     """An endpoint, without anything secret."""
 
     id = serializers.CharField(source="public_id", read_only=True)
-    status = serializers.CharField(read_only=True)
-    payload = serializers.CharField(read_only=True)
-    breaker = serializers.CharField(read_only=True)
+    status = serializers.ChoiceField(EndpointStatus.choices, read_only=True)
+    payload = serializers.ChoiceField(Payload.choices, read_only=True)
+    breaker = serializers.ChoiceField(Breaker.choices, read_only=True)
     ordered = serializers.BooleanField(source="is_ordered", read_only=True)
     manifest = serializers.BooleanField(source="has_manifest", read_only=True)
     filters = FiltersField(read_only=True)

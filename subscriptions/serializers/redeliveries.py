@@ -6,7 +6,7 @@ from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from subscriptions.models import Redelivery
+from subscriptions.models import Redelivery, RedeliveryKind, RedeliveryStatus
 from subscriptions.queries.redeliveries import caught_up_at
 from subscriptions.services.deliveries import RESEND_LIMIT
 from subscriptions.services.redelivering import RATE_DEFAULT_PER_S, RATE_LIMIT_PER_S
@@ -65,8 +65,8 @@ class RedeliverySerializer(serializers.ModelSerializer[Redelivery]):
 
     id = serializers.CharField(source="public_id", read_only=True)
     endpoint = serializers.SerializerMethodField()
-    kind = serializers.CharField(read_only=True)
-    status = serializers.CharField(read_only=True)
+    kind = serializers.ChoiceField(RedeliveryKind.choices, read_only=True)
+    status = serializers.ChoiceField(RedeliveryStatus.choices, read_only=True)
     caught_up_at = serializers.SerializerMethodField()
 
     class Meta:

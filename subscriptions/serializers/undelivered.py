@@ -4,6 +4,8 @@ from typing import Any
 
 from rest_framework import serializers
 
+from subscriptions.models import EndpointStatus
+
 
 class HindranceSerializer(serializers.Serializer[Any]):
     """Why messages wait, and what to do about it."""
@@ -28,7 +30,7 @@ class HeldSerializer(serializers.Serializer[Any]):
 
     endpoint = serializers.CharField(source="endpoint.public_id")
     url = serializers.CharField(source="endpoint.url")
-    status = serializers.CharField(source="endpoint.status")
+    status = serializers.ChoiceField(EndpointStatus.choices, source="endpoint.status")
     count = serializers.IntegerField(help_text="1,000 at most; then there may be more")
     oldest_at = serializers.DateTimeField(
         allow_null=True,

@@ -348,10 +348,13 @@ def test_lists_are_narrowed_by_their_filters(owner: Caller) -> None:
     assert count("status=dead") == count("event_type=invoice.issued") == 0
     assert count(f"since={later}") == count("since=7979-09-05T01:06:51%2B22:27") == 0
     assert len(owner.get(f"/messages/?since={later}").json()["results"]) == 0
+    assert count("since=2016-01-01T00:00:00+01:00") == count("since=2016-01-01") == 3
     assert len(owner.get("/messages/?event_type=endpoint.test").json()["results"]) == 3
     never = "since=0001-01-01T00:00:00%2B01:00"
-    for wrong in ("endpoint=ep_1", "status=lost", "since=yesterday", never):
-        assert code(owner.get(f"/deliveries/?{wrong}")) == (400, "invalid")
+    for wrong in ("endpoint=ep_1", "message=x", "status=lost", "since=soon", never):
+        refused = owner.get(f"/deliveries/?{wrong}")
+        assert code(refused) == (400, "invalid")
+        assert refused.json()["detail"].startswith(f"{wrong.partition('=')[0]}: ")
 
 
 def test_pages_follow_each_other(owner: Caller) -> None:

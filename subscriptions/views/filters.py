@@ -1,12 +1,13 @@
 """How lists of messages, deliveries and redeliveries are narrowed."""
 
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC
+from typing import Any, ClassVar
 from uuid import UUID
 
+from django import forms
 from django.db.models import OuterRef, QuerySet
 from django_filters import rest_framework as filters
-from rest_framework.exceptions import ValidationError
+from django_filters.fields import IsoDateTimeField
 
 from subscriptions.models import (
     Delivery,
@@ -24,40 +25,53 @@ from tenants.identifiers import IdentifierInvalid, parse_public_id
 from tenants.models import Tenant
 
 
-class SinceFilter(filters.IsoDateTimeFilter):
-    """From a moment on, in whatever offset it is given."""
+class _MomentField(IsoDateTimeField):
+    """A moment, in whatever offset it is given; Postgres reads none of 16 hours."""
 
-    def filter(self, qs: QuerySet[Any], value: datetime | None) -> QuerySet[Any]:
-        """Keep what was made since; Postgres reads no offset of 16 hours or more."""
+    default_error_messages: ClassVar[dict[str, Any]] = {
+        "invalid": "A time with an offset is expected, such as 2026-11-01T00:00:00Z."
+    }
+
+    def clean(self, value: Any) -> Any:
+        """Return the moment in UTC."""
+        text = str(value or "").strip()
+        # An unescaped plus sign of an offset arrives as a space.
+        moment = super().clean(text.replace(" ", "+") if "T" in text else text)
         try:
-            since = value and value.astimezone(UTC)
+            return moment and moment.astimezone(UTC)
         except OverflowError as error:
-            raise ValidationError({"since": ["No calendar has this time."]}) from error
-        kept: QuerySet[Any] = super().filter(qs, since)
-        return kept
+            raise forms.ValidationError("No calendar has this time.") from error
+
+
+class SinceFilter(filters.IsoDateTimeFilter):
+    """From a moment on."""
+
+    field_class = _MomentField
+
+
+class _PublicIdField(forms.CharField):
+    """A public id of one kind of rows."""
+
+    def __init__(self, *, prefix: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.prefix = prefix
+
+    def clean(self, value: Any) -> UUID | None:
+        """Return the id of the row."""
+        text = super().clean(value)
+        try:
+            return parse_public_id(self.prefix, text) if text else None
+        except IdentifierInvalid as error:
+            raise forms.ValidationError(str(error)) from error
 
 
 class PublicIdFilter(filters.CharFilter):
     """By a public id."""
 
+    field_class = _PublicIdField
+
     def __init__(self, prefix: str, **kwargs: Any) -> None:
-        super().__init__(help_text=f"{prefix}_…", **kwargs)
-        self.prefix = prefix
-
-    def filter(self, qs: QuerySet[Any], value: Any) -> QuerySet[Any]:
-        """Keep the rows with this id."""
-        if not value:
-            return qs
-        try:
-            wanted = parse_public_id(self.prefix, value)
-        except IdentifierInvalid as error:
-            raise ValidationError({str(self.field_name): [str(error)]}) from error
-        return self.keep(qs, wanted)
-
-    def keep(self, rows: QuerySet[Any], wanted: UUID) -> QuerySet[Any]:
-        """Keep the rows of which the field is this id."""
-        kept: QuerySet[Any] = super().filter(rows, wanted)
-        return kept
+        super().__init__(help_text=f"{prefix}_…", prefix=prefix, **kwargs)
 
 
 class _ByOrigin(filters.FilterSet):
@@ -95,9 +109,9 @@ def _about_messages(rows: QuerySet[Any], messages: Any) -> QuerySet[Any]:
 class MessageIdFilter(PublicIdFilter):
     """By the message that is delivered."""
 
-    def keep(self, rows: QuerySet[Any], wanted: UUID) -> QuerySet[Any]:
+    def filter(self, qs: QuerySet[Any], value: Any) -> QuerySet[Any]:
         """Keep the message's deliveries."""
-        return _about_messages(rows, [wanted])
+        return _about_messages(qs, [value]) if value else qs
 
 
 class MessageFilter(_ByOrigin):
@@ -125,7 +139,7 @@ class DeliveryFilter(_ByOrigin):
 
     endpoint = PublicIdFilter("ep", field_name="endpoint_id")
     status = filters.ChoiceFilter(choices=DeliveryStatus.choices)
-    message = MessageIdFilter("msg", field_name="message_id")
+    message = MessageIdFilter("msg")
 
     class Meta:
         model = Delivery
