@@ -163,6 +163,7 @@ def test_unsigned_and_missigned_are_refused_and_duplicates_dropped() -> None:
         (["--secret", new_secret(), "--bind", "203.0.113.1"], "Cannot listen"),
         (["--secret", new_secret(), "--cert", "/nonexistent"], "Cannot listen"),
         (["--secret", new_secret(), "--key", "x"], "need --cert"),
+        (["--secret", new_secret(), "--json-lines", "/nowhere/x"], "Cannot write to"),
     ],
 )
 def test_wrong_argument_is_one_clear_line(arguments: list[str], words: str) -> None:

@@ -6,7 +6,7 @@ import signal
 import ssl
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
@@ -59,7 +59,7 @@ class Command(BaseCommand):
         """Serve until interrupted."""
         with contextlib.ExitStack() as stack:
             path = options["json_lines"]
-            record = stack.enter_context(path.open("a")) if path else None
+            record = stack.enter_context(_opened(path)) if path else None
             ledger = Ledger(print_line=self._print, record=record)
             server = stack.enter_context(_server(ledger, options))
             scheme = "https" if options["cert"] else "http"
@@ -144,6 +144,13 @@ def _rate(text: str) -> int:
     if rate < 1:
         raise argparse.ArgumentTypeError("a rate is a whole number from 1 on")
     return rate
+
+
+def _opened(path: Path) -> TextIO:
+    try:
+        return path.open("a")
+    except OSError as error:
+        raise CommandError(f"Cannot write to {path}: {error.strerror}.") from error
 
 
 def _server(ledger: Ledger, options: dict[str, Any]) -> SampleSubscriber:
