@@ -10,10 +10,8 @@ from time import monotonic, sleep
 from typing import Any
 
 import pytest
-from django.db import connection
 
 from subscriptions.models import Endpoint, MaintenanceWindow, Redelivery
-from subscriptions.queries import redeliveries
 from subscriptions.queries.redeliveries import caught_up_at
 from subscriptions.services import redelivering
 from subscriptions.services.endpoints.rows import EndpointUnknown
@@ -389,31 +387,3 @@ def test_a_replay_without_a_device_is_of_all(endpoint: Endpoint, start: Start) -
     assert started.total == 7
     assert run_to_end(started).done == 7
     assert statuses(endpoint, [*ids, *late]) == ["pending"] * 7 + ["delivered"]
-
-
-def test_every_step_and_count_reads_by_an_index(endpoint: Endpoint) -> None:
-    write_history(endpoint, YESTERDAY, count=3_000, status="delivered", devices=["a"])
-    write_history(endpoint, YESTERDAY, count=500)
-    values: dict[str, Any] = {
-        "tenant": endpoint.tenant_id,
-        "endpoint": endpoint.pk,
-        "device": "a",
-        "since": YESTERDAY,
-        "until": NOW,
-        "limit": 100,
-    }
-    ids = dict.fromkeys(("first", "after"), endpoint.pk)
-    last = {key: by_message(endpoint).popitem()[0] for key in ("last", "before")}
-    for statement, index in (
-        (redelivering._PICK["recover"], "delivery_dead"),
-        (redelivering._PICK["replay"], "delivery_once"),
-        (redelivering._PICK["replay of a device"], "delivery_once"),
-        (redeliveries._DEAD, "delivery_dead"),
-        (redeliveries._ENDED, "delivery_once"),
-        (redeliveries._ABOUT_DEVICE, "delivery_once"),
-    ):
-        with acting_for(endpoint.tenant_id), connection.cursor() as cursor:
-            cursor.execute(f"EXPLAIN {statement}", {**values, **ids, **last})
-            plan = "\n".join(line for (line,) in cursor.fetchall())
-        assert index in plan, plan
-        assert "Seq Scan on subscriptions_" not in plan, plan
