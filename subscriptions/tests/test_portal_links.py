@@ -11,7 +11,7 @@ from django.utils.module_loading import import_string
 
 from subscriptions.models import Endpoint
 from subscriptions.portal import access
-from subscriptions.services.endpoints import EndpointUnknown
+from subscriptions.services.endpoints import EndpointUnknown, update_endpoint
 from subscriptions.services.portal import (
     LIFETIME_LEAST_S,
     LIFETIME_LIMIT_S,
@@ -64,6 +64,19 @@ def test_an_endpoint_has_a_bounded_number_of_links(
             tenant=tenant, actor=actor, link=links[0], now=datetime.now(tz=UTC)
         )
     make_link(tenant, actor, endpoint)
+
+
+def test_another_host_ends_the_links_of_the_one_before(
+    tenant: Tenant, actor: Actor, endpoint: Endpoint
+) -> None:
+    """Who runs the new one may be somebody else; another path is the same people."""
+    browser, home = followed(make_link(tenant, actor, endpoint)[1])
+    for url, status in ((f"{URL}/other", 200), ("https://another.example/hook", 410)):
+        with acting_for(tenant):
+            update_endpoint(
+                tenant=tenant, actor=actor, endpoint=endpoint, changes={"url": url}
+            )
+        assert browser.get(home).status_code == status
 
 
 def test_no_line_of_the_log_has_a_link(

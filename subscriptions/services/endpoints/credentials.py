@@ -115,7 +115,7 @@ def check_origin(endpoint: Endpoint, url: str, changes: Mapping[str, Any]) -> No
     The first question to a URL carries it, long before anybody there has consented.
     Raises: CredentialsInvalid.
     """
-    if _origin(url) in {_origin(endpoint.url), _origin(endpoint.proposed_url)}:
+    if not is_elsewhere(endpoint, url):
         return
     kept = [
         name
@@ -129,6 +129,11 @@ def check_origin(endpoint: Endpoint, url: str, changes: Mapping[str, Any]) -> No
             "or null. In the console: remove it under Credentials, change the URL, "
             "then give it again."
         )
+
+
+def is_elsewhere(endpoint: Endpoint, url: str) -> bool:
+    """Tell whether the URL has another scheme, host or port than the endpoint's."""
+    return _origin(url) not in {_origin(endpoint.url), _origin(endpoint.proposed_url)}
 
 
 def _origin(url: str) -> tuple[str, str, int] | None:

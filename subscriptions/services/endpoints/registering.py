@@ -8,11 +8,12 @@ from django.db import transaction
 
 from subscriptions.http.addresses import UrlInvalid, check_url, foresee
 from subscriptions.models import Endpoint, EndpointStatus
-from subscriptions.services.endpoints.credentials import check_origin
+from subscriptions.services.endpoints.credentials import check_origin, is_elsewhere
 from subscriptions.services.endpoints.rows import (
     HEALTH,
     ask_at_renewal,
     ask_soon,
+    end_portal_links,
     forget_consent,
     forget_failures,
     locked,
@@ -120,7 +121,8 @@ def update_endpoint(
 
     Another URL must consent: an active endpoint's old one stays in force until then. A
     paused or disabled endpoint stays so, and is asked when it is resumed. What is
-    sealed goes to another origin only if it is given again in the same change.
+    sealed goes to another origin only if it is given again in the same change, and
+    portal links end: who runs that host may be somebody else.
     Raises: UrlInvalid, EndpointUnknown, CredentialsInvalid, and what
     `settings.apply` raises.
     """
@@ -131,6 +133,8 @@ def update_endpoint(
         url = wanted.pop("url")
         _check_url(url)
         check_origin(current, url, wanted)
+        if is_elsewhere(current, url):
+            end_portal_links(current)
         _change_url(current, url)
     columns = apply(tenant=tenant, endpoint=current, changes=wanted)
     save(current, *columns, *HEALTH)

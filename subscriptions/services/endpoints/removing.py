@@ -9,12 +9,11 @@ from subscriptions.models import (
     Endpoint,
     EndpointSecret,
     MaintenanceWindow,
-    PortalLink,
     Redelivery,
     RedeliveryStatus,
 )
 from subscriptions.services import orphans
-from subscriptions.services.endpoints.rows import locked
+from subscriptions.services.endpoints.rows import end_portal_links, locked
 from tenants.actors import Actor
 from tenants.doorbell import ring_after_commit
 from tenants.models import Tenant
@@ -52,7 +51,7 @@ def delete_endpoint(
     current.save(
         update_fields=["deleted_at", "consent_due_at", "oauth2_due_at", *_WIPED]
     )
-    _end_what_belongs_to(tenant, current, now)
+    _end_what_belongs_to(tenant, current)
     with connection.cursor() as cursor:
         cancelled = orphans.cancel_waiting(cursor, tenant.pk, current.pk)
     ring_after_commit("subscriptions.cancel_orphans")
@@ -68,11 +67,11 @@ def delete_endpoint(
     )
 
 
-def _end_what_belongs_to(tenant: Tenant, endpoint: Endpoint, now: datetime) -> None:
+def _end_what_belongs_to(tenant: Tenant, endpoint: Endpoint) -> None:
     """End its secrets, portal links and redeliveries."""
     mine = {"tenant": tenant, "endpoint": endpoint}
     EndpointSecret.objects.filter(**mine).delete()
-    PortalLink.objects.filter(**mine, revoked_at=None).update(revoked_at=now)
+    end_portal_links(endpoint)
     Redelivery.objects.filter(**mine, status=RedeliveryStatus.RUNNING).update(
         status=RedeliveryStatus.CANCELLED, finished_at=Now()
     )

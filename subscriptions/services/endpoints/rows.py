@@ -6,7 +6,7 @@ from django.db.models.functions import Now
 
 from subscriptions.consent import lease_s
 from subscriptions.consent_rules import RENEWED_AT
-from subscriptions.models import ConsentStep, Endpoint, EndpointStatus
+from subscriptions.models import ConsentStep, Endpoint, EndpointStatus, PortalLink
 from tenants.doorbell import ring_after_commit
 from tenants.models import Tenant
 from tenants.problems import Conflict, NotFound
@@ -111,6 +111,13 @@ def follow_proposed_url(endpoint: Endpoint) -> None:
     """Let the URL that was to follow take the place of one that is asked no more."""
     endpoint.url = endpoint.proposed_url or endpoint.url
     endpoint.proposed_url = ""
+
+
+def end_portal_links(endpoint: Endpoint) -> None:
+    """Shut the pages that its links opened to a subscriber's people."""
+    PortalLink.objects.filter(
+        tenant_id=endpoint.tenant_id, endpoint=endpoint, revoked_at=None
+    ).update(revoked_at=Now())
 
 
 def forget_failures(endpoint: Endpoint) -> None:
