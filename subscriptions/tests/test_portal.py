@@ -20,7 +20,7 @@ from subscriptions.tests.delivering import (
     publish_to,
 )
 from subscriptions.tests.receivers import Reply, receiving
-from subscriptions.tests.visiting import NOTE, URL, followed, make_link, trail
+from subscriptions.tests.visiting import NOTE, URL, followed, make_link, newcomer, trail
 from tenants.actors import Actor
 from tenants.database import acting_for
 from tenants.models import AuditEntry, Tenant
@@ -42,7 +42,7 @@ def test_a_link_leads_to_its_endpoint_and_the_token_leaves_the_address(
     tenant: Tenant, actor: Actor, endpoint: Endpoint
 ) -> None:
     link, token = make_link(tenant, actor, endpoint)
-    browser = Client()
+    browser = newcomer()
     reply = browser.get(f"/portal/{token}")
     home = f"/portal/{link.public_id}/"
     assert (reply.status_code, reply["Location"]) == (302, home)
@@ -65,7 +65,7 @@ def test_behind_https_the_cookie_stays_there(
     tenant: Tenant, actor: Actor, endpoint: Endpoint
 ) -> None:
     _, token = make_link(tenant, actor, endpoint)
-    assert Client().get(f"/portal/{token}").cookies[access.COOKIE]["secure"]
+    assert newcomer().get(f"/portal/{token}").cookies[access.COOKIE]["secure"]
 
 
 def test_the_token_is_kept_as_its_digest_alone(
@@ -88,7 +88,7 @@ def test_an_expired_link_opens_nothing_and_says_so(
     _, late = make_link(tenant, actor, endpoint, now=past)
     with acting_for(tenant):
         PortalLink.objects.filter(tenant=tenant).update(expires_at=past)
-    for reply in (browser.get(home), Client().get(f"/portal/{late}")):
+    for reply in (browser.get(home), newcomer().get(f"/portal/{late}")):
         assert reply.status_code == 410
         assert "This link has ended" in reply.text
         assert URL not in reply.text
@@ -108,14 +108,14 @@ def test_a_revoked_link_ends_with_the_pages_it_opened(
             )
     assert browser.get(home).status_code == 410
     assert browser.post(f"{home}rotate/", {"overlap_s": 0}).status_code == 410
-    assert Client().get(f"/portal/{token}").status_code == 410
+    assert newcomer().get(f"/portal/{token}").status_code == 410
     revoked = [entry for entry in trail(tenant) if entry[0] == "portal_link.revoked"]
     assert len(revoked) == 1
 
 
 @pytest.mark.parametrize("token", ["ghl_", "ghl_x", f"ghl_{'a' * 43}", "ghl_%c3%bf%ff"])
 def test_what_is_no_link_is_answered_as_one_that_ended(token: str) -> None:
-    assert Client().get(f"/portal/{token}").status_code == 410
+    assert newcomer().get(f"/portal/{token}").status_code == 410
 
 
 def test_a_deleted_endpoint_ends_its_links(
@@ -347,12 +347,12 @@ def test_haste_is_slowed_down(
     opened: tuple[Client, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     browser, home = opened
-    monkeypatch.setattr(access, "CHANGES", "2/m")
+    monkeypatch.setattr(access, "CHANGES", "2/d")
     replies = [browser.post(f"{home}rotate/") for _ in range(3)]
     assert [reply.status_code for reply in replies] == [302, 302, 429]
     assert replies[-1]["Retry-After"] == "60"
     assert browser.get(home).status_code == 200
-    monkeypatch.setattr(access, "OPENINGS", "1/m")
+    monkeypatch.setattr(access, "OPENINGS", "1/d")
     elsewhere = Client(REMOTE_ADDR="192.0.2.77")
     codes = [elsewhere.get("/portal/ghl_x").status_code for _ in range(2)]
     assert codes == [410, 429]

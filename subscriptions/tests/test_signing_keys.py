@@ -193,7 +193,7 @@ def test_too_many_questions_of_one_address_are_refused(tenant: Tenant) -> None:
     cache.clear()
     with acting_for(tenant):
         ensure_key(tenant)
-    with patch.object(well_known, "RATE", "2/m"):
+    with patch.object(well_known, "RATE", "2/d"):
         codes = [page(tenant.slug).status_code for _ in range(3)]
         refused = page(tenant.slug)
     assert codes == [200, 200, 429]

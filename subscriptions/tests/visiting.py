@@ -1,6 +1,8 @@
 """Visitors of the portal, with a link."""
 
 from datetime import UTC, datetime
+from ipaddress import IPv4Address
+from itertools import count
 from typing import Any
 
 from django.test import Client
@@ -32,9 +34,17 @@ def make_link(
         )
 
 
+#: Openings are counted by the address: each visitor has one of their own.
+_ADDRESSES = map(str, map(IPv4Address, count(int(IPv4Address("198.18.0.1")))))
+
+
+def newcomer() -> Client:
+    return Client(enforce_csrf_checks=False, REMOTE_ADDR=next(_ADDRESSES))
+
+
 def followed(token: str) -> tuple[Client, str]:
     """Follow the link as a browser does; return it, and where it came to."""
-    browser = Client(enforce_csrf_checks=False)
+    browser = newcomer()
     reply = browser.get(f"/portal/{token}")
     assert reply.status_code == 302
     return browser, reply["Location"]
