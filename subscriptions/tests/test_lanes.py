@@ -2,12 +2,14 @@
 
 import threading
 import time
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.test import override_settings
 
 from subscriptions.models import Lane
+from subscriptions.services.delivering import recording
 from subscriptions.services.delivering.claims import (
     _TAKE,
     LOST_SPARED,
@@ -15,6 +17,7 @@ from subscriptions.services.delivering.claims import (
     claim,
 )
 from subscriptions.services.delivering.pacing import LATE_SLOTS
+from subscriptions.services.delivering.recording import Result
 from subscriptions.services.delivering.sending import deliver
 from subscriptions.tests.delivering import (
     claimed_of,
@@ -26,7 +29,7 @@ from subscriptions.tests.delivering import (
     set_deliveries,
 )
 from subscriptions.tests.receivers import Received, Reply, receiving
-from tenants.database import join_by_index, pipeline
+from tenants.database import Cursor, join_by_index, pipeline
 from tenants.models import Tenant
 from tenants.services import NewTenant
 
@@ -88,9 +91,43 @@ def test_claim_sorts_no_queue_however_long_it_is(tenant: Tenant, lanes: str) -> 
         rows = cursor.execute(f"EXPLAIN {_TAKE}", values).fetchall()
     plan = "\n".join(row[0] for row in rows)
     assert "Index Scan using delivery_due" in plan
+    assert "Index Scan using subscriptions_endpoint_pkey" in plan
     assert "(lane = lanes.lane) AND (next_attempt_at <= now())" in plan
     # The turns, and nothing else.
     assert plan.count("Sort Key") == plan.count("Sort Key: turn.nth") <= 1
+    assert "Tid Scan" in plan
+
+
+class Spy:
+    """A cursor that keeps what it is asked."""
+
+    def __init__(self, cursor: Cursor) -> None:
+        self.asked: list[tuple[str, Any]] = []
+        self._cursor = cursor
+
+    def execute(self, query: str, params: Any = None) -> Any:
+        self.asked.append((query, params))
+        return self._cursor.execute(query, params)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cursor, name)
+
+
+def test_results_are_written_by_a_whole_key_however_small_the_table_was(
+    tenant: Tenant,
+) -> None:
+    make_endpoint(tenant, URL)
+    publish_to(tenant)
+    results = [Result(one, outcome(204)) for one in claimed_of(tenant)]
+    with pipeline() as connection, connection.cursor() as cursor:
+        join_by_index(cursor)
+        spy = Spy(cursor)
+        recording._update_deliveries(spy, results)
+        query, values = spy.asked[0]
+        rows = cursor.execute(f"EXPLAIN {query}", values).fetchall()
+    conditions = [row[0] for row in rows if "Index Cond" in row[0]]
+    assert conditions
+    assert all("(id = " in one or "(message_id = " in one for one in conditions)
 
 
 def test_late_retries_have_all_that_others_leave(tenant: Tenant) -> None:

@@ -137,13 +137,11 @@ def _undo(cursor: Cursor, claims: Sequence[Claimed]) -> None:
         """UPDATE subscriptions_delivery d
         SET claim_id = NULL, leased_until = NULL,
             attempt_count = d.attempt_count - 1, schedule_step = d.schedule_step - 1
-        FROM unnest(%s::bigint[], %s::uuid[], %s::uuid[]) AS c(tenant_id, id, claim_id)
-        WHERE d.tenant_id = c.tenant_id AND d.id = c.id AND d.claim_id = c.claim_id""",
-        [
-            numbers(claim.tenant_id for claim in claims),
-            uuids(claim.delivery_id for claim in claims),
-            uuids(claim.claim_id for claim in claims),
-        ],
+        FROM unnest(%s::bigint[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[])
+            AS c(tenant_id, id, endpoint_id, message_id, claim_id)
+        WHERE d.tenant_id = c.tenant_id AND d.id = c.id AND d.claim_id = c.claim_id
+            AND d.endpoint_id = c.endpoint_id AND d.message_id = c.message_id""",
+        keys_of(claims),
     )
 
 
@@ -160,6 +158,22 @@ def _batches(claims: Sequence[Claimed]) -> list[list[Claimed]]:
     mine = sorted(claims, key=lambda one: one.delivery_id)
     bodies = [one.body for one in mine]
     return [mine[some] for some in portions(bodies, mine[0].destination.batch_size)]
+
+
+def keys_of(claims: Sequence[Claimed]) -> list[str]:
+    """
+    Return tenants, ids, endpoints, messages and tokens, each as an array.
+
+    Both unique keys of a delivery in full: by either of them one row is read, whatever
+    the planner took the table for.
+    """
+    return [
+        numbers(claim.tenant_id for claim in claims),
+        uuids(claim.delivery_id for claim in claims),
+        uuids(claim.endpoint_id for claim in claims),
+        uuids(claim.message_id for claim in claims),
+        uuids(claim.claim_id for claim in claims),
+    ]
 
 
 def _claim(cursor: Cursor, turns: Sequence[Turn], room: Room) -> list[Claimed]:
@@ -256,22 +270,23 @@ def _take_batches(cursor: Cursor, turns: Sequence[Turn]) -> list[Any]:
 # Each endpoint's due deliveries by index delivery_due, lane by lane in their order, so
 # that no queue is sorted however long it is; in the order of the turns. Rows that
 # another worker is claiming are passed over, not waited for. Who was stopped or held
-# since the look has no turn. An attempt that was lost with its worker spends no step of
-# the schedule, a few times.
+# since the look has no turn. What is locked is found again by its place: by its key, a
+# plan from when the table was small would read all of the tenant. An attempt that was
+# lost with its worker spends no step of the schedule, a few times.
 _TAKE = """
 WITH picked AS (
     SELECT due.* FROM (
         SELECT turn.* FROM unnest(%s::bigint[], %s::uuid[], %s::int[])
             WITH ORDINALITY AS turn(tenant_id, endpoint_id, room, nth)
-        CROSS JOIN LATERAL (SELECT FROM subscriptions_endpoint e
-            WHERE e.id = turn.endpoint_id
-                AND e.status = 'active' AND e.deleted_at IS NULL
-                AND (e.hold_until IS NULL OR e.hold_until <= now()) OFFSET 0) e
+        CROSS JOIN LATERAL (
+            SELECT * FROM subscriptions_endpoint WHERE id = turn.endpoint_id OFFSET 0) e
+        WHERE e.status = 'active' AND e.deleted_at IS NULL
+            AND (e.hold_until IS NULL OR e.hold_until <= now())
         ORDER BY turn.nth OFFSET 0) turn
     CROSS JOIN LATERAL (
         SELECT one.* FROM unnest(%s::smallint[]) AS lanes(lane)
         CROSS JOIN LATERAL (
-            SELECT d.tenant_id, d.id, d.leased_until AS lost_at
+            SELECT d.ctid AS place, d.leased_until AS lost_at
             FROM subscriptions_delivery d
             WHERE d.tenant_id = turn.tenant_id
                 AND d.endpoint_id = turn.endpoint_id
@@ -290,7 +305,7 @@ SET claim_id = %s, leased_until = now() + %s::float8 * interval '1 s',
     schedule_step = d.schedule_step + CASE WHEN lost_at IS NULL
         OR d.attempt_count - d.schedule_step >= %s THEN 1 ELSE 0 END
 FROM picked
-WHERE d.tenant_id = picked.tenant_id AND d.id = picked.id
+WHERE d.ctid = picked.place
 RETURNING d.tenant_id, d.id, d.message_id, d.endpoint_id, d.claim_id,
     d.attempt_count, d.schedule_step, d.lane, d.is_ordered, d.body, lost_at,
     extract(epoch FROM clock_timestamp())::float8

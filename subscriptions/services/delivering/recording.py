@@ -22,7 +22,7 @@ from subscriptions.masking import hidden, hidden_bytes
 from subscriptions.models import Lane
 from subscriptions.retries import pause_s, retry_after_s
 from subscriptions.services.delivering.arrays import blobs, numbers, texts, uuids, words
-from subscriptions.services.delivering.claims import Claimed
+from subscriptions.services.delivering.claims import Claimed, keys_of
 from subscriptions.services.delivering.health_marks import mark_health
 from subscriptions.services.ordering import release
 from subscriptions.services.tokens import make_due
@@ -174,15 +174,15 @@ def _update_deliveries(cursor: Cursor, results: Sequence[Result]) -> Collection[
             next_attempt_at = now() + r.wait_s * interval '1 s', lane = r.lane,
             last_status_code = r.status_code, last_error = r.error,
             finished_at = CASE WHEN r.status <> 'pending' THEN now() END
-        FROM unnest(%s::bigint[], %s::uuid[], %s::uuid[], %s::text[], %s::float8[],
-            %s::smallint[], %s::smallint[], %s::text[])
-            AS r(tenant_id, id, claim_id, status, wait_s, lane, status_code, error)
+        FROM unnest(%s::bigint[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[],
+            %s::text[], %s::float8[], %s::smallint[], %s::smallint[], %s::text[])
+            AS r(tenant_id, id, endpoint_id, message_id, claim_id, status, wait_s, lane,
+                status_code, error)
         WHERE d.tenant_id = r.tenant_id AND d.id = r.id AND d.claim_id = r.claim_id
+            AND d.endpoint_id = r.endpoint_id AND d.message_id = r.message_id
         RETURNING d.id""",
         [
-            numbers(claim.tenant_id for claim in claims),
-            uuids(claim.delivery_id for claim in claims),
-            uuids(claim.claim_id for claim in claims),
+            *keys_of(claims),
             words(status for status, _ in verdicts),
             numbers(wait_s for _, wait_s in verdicts),
             numbers(_lane(claim) for claim in claims),
