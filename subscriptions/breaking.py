@@ -9,6 +9,9 @@ from uuid import UUID
 PATIENCE = timedelta(days=5)
 #: The shares of it, in percent, after which its admins are warned, once each.
 WARNINGS = (50, 70, 90)
+#: Without an attempt for this long, and for two of the schedule's longest pauses, it
+#: did not fail meanwhile: nobody tried.
+LULL = timedelta(days=2)
 #: The longest pause between two probes of an open breaker.
 LONGEST_PAUSE_S = 300.0
 #: Of a schedule without pauses.
@@ -37,6 +40,8 @@ class Health:
     breaker_trips: int
     hold_until: datetime | None
     hold_reason: str
+    #: When it was tried before; None: never, or nobody knows.
+    tried_at: datetime | None = None
 
     @property
     def is_disabled(self) -> bool:
@@ -82,7 +87,7 @@ def breaker_pause_s(trips: int, schedule: Sequence[float]) -> float:
 
 def after(health: Health, seen: Seen, schedule: Sequence[float]) -> Health:
     """Return the endpoint's health after what was seen."""
-    health = _noted(health, is_well=seen.is_well)
+    health = _noted(health, schedule, is_well=seen.is_well)
     health = _broken(health, seen, schedule)
     if seen.hold_s > 0:
         until = health.now + timedelta(seconds=seen.hold_s)
@@ -93,9 +98,12 @@ def after(health: Health, seen: Seen, schedule: Sequence[float]) -> Health:
     return health
 
 
-def _noted(health: Health, *, is_well: bool) -> Health:
+def _noted(health: Health, schedule: Sequence[float], *, is_well: bool) -> Health:
     if is_well:
         return replace(health, failing_since=None, failing_warned=0)
+    lull = max(LULL, timedelta(seconds=2 * max(schedule, default=0.0)))
+    if health.tried_at is not None and health.now - health.tried_at > lull:
+        health = replace(health, failing_since=None, failing_warned=0)
     since = health.failing_since or health.now
     used = int((health.now - since) / PATIENCE * 100)
     warned = max((one for one in WARNINGS if one <= used), default=0)

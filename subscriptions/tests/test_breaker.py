@@ -22,7 +22,8 @@ from subscriptions.tests.delivering import (
     set_endpoint,
 )
 from subscriptions.tests.receivers import Reply, receiving
-from tenants.database import acting_for
+from tenants.database import acting_for, pipeline
+from tenants.identifiers import new_id
 from tenants.models import Mail, Tenant
 
 URL = "https://subscriber.example/hook"
@@ -168,6 +169,33 @@ def mine(tenant: Tenant, endpoint: Endpoint) -> list[Claimed]:
 def fail_once(tenant: Tenant, endpoint: Endpoint) -> None:
     publish_to(tenant)
     record_all(mine(tenant, endpoint), outcome(500))
+
+
+def test_one_failure_after_a_long_silence_disables_nothing(tenant: Tenant) -> None:
+    make_endpoint(tenant, URL, event_types=["endpoint.*"])
+    endpoint, _ = make_endpoint(
+        tenant,
+        URL,
+        event_types=["callback.processed"],
+        failing_since=soon(days=-30),
+        failing_warned=50,
+    )
+    publish_to(tenant)
+    (sent,) = mine(tenant, endpoint)
+    with pipeline() as lane:
+        lane.execute(
+            """INSERT INTO subscriptions_attempt (tenant_id, id, delivery_id, number,
+                endpoint_id, started_at, duration_ms)
+            VALUES (%s, %s, %s, 1, %s, now() - interval '27 d', 5)""",
+            [tenant.pk, new_id(), new_id(), endpoint.pk],
+        )
+    record_all([sent], outcome(500))
+    found = set_endpoint(endpoint)
+    assert (found.status, found.failing_warned) == ("active", 0)
+    assert found.failing_since is not None
+    assert found.failing_since > soon(minutes=-5)
+    assert told(tenant, "endpoint.recovered") == []
+    assert mails(tenant) == []
 
 
 def test_two_endpoints_are_warned_of_apart(tenant: Tenant) -> None:

@@ -49,6 +49,24 @@ def in_s(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
 
 
+@pytest.mark.parametrize(
+    ("tried_days_ago", "schedule", "status"),
+    [(1, SCHEDULE, "disabled"), (3, SCHEDULE, "active"), (3, [172_800], "disabled")],
+)
+def test_time_in_which_nobody_tried_is_none_of_failures(
+    tried_days_ago: int, schedule: list[float], status: str
+) -> None:
+    before = health(
+        failing_since=NOW - 4 * PATIENCE,
+        failing_warned=50,
+        tried_at=NOW - timedelta(days=tried_days_ago),
+    )
+    found = after(before, Seen(before.endpoint_id, before.url, is_well=False), schedule)
+    assert found.status == status
+    if status == "active":
+        assert (found.failing_since, found.failing_warned) == (NOW, 0)
+
+
 def test_pause_doubles_from_the_schedules_first_to_five_minutes() -> None:
     pauses = [breaker_pause_s(trips, SCHEDULE) for trips in range(9)]
     assert pauses == [5, 10, 20, 40, 80, 160, 300, 300, 300]

@@ -50,7 +50,10 @@ def _changing(cursor: Cursor, seen: Sequence[Seen]) -> list[Health]:
     cursor.execute(
         """SELECT e.id, e.tenant_id, t.slug, e.url, now(), e.status, e.status_detail,
             e.failing_since, e.failing_warned, e.breaker, e.breaker_trips,
-            e.hold_until, e.hold_reason
+            e.hold_until, e.hold_reason, (
+                SELECT a.started_at FROM subscriptions_attempt a
+                WHERE a.tenant_id = e.tenant_id AND a.endpoint_id = e.id
+                ORDER BY a.started_at DESC LIMIT 1)
         FROM unnest(%s::uuid[], %s::text[], %s::bool[], %s::bool[])
             AS seen(id, url, is_well, is_marked)
         JOIN subscriptions_endpoint e USING (id)
@@ -71,7 +74,7 @@ def _changing(cursor: Cursor, seen: Sequence[Seen]) -> list[Health]:
 
 
 def _has_recovered(before: Health, now: Health) -> bool:
-    is_warning_over = before.failing_warned > 0 and now.failing_warned == 0
+    is_warning_over = before.failing_warned > 0 and now.failing_since is None
     return is_warning_over or (before.breaker != "closed" and now.breaker == "closed")
 
 
