@@ -3,8 +3,9 @@
 import hashlib
 from collections.abc import Callable
 
-from django.db import connection
+from django.db import OperationalError, connection, transaction
 from django.http import HttpRequest, HttpResponse
+from psycopg.errors import LockNotAvailable
 
 from tenants.actors import Actor
 from tenants.models import IdempotentReply
@@ -12,6 +13,8 @@ from tenants.problems import plain_problem
 from tenants.vault import seal, unseal
 
 KEY_LIMIT = 255
+#: When a request is worth a try again whose first one is still under way.
+RETRY_AFTER_S = 5
 #: Of a reply's headers, those that its body does not say.
 _KEPT_HEADERS = ("Content-Type", "Location")
 _SERVER_ERROR = 500
@@ -22,7 +25,8 @@ class IdempotencyMiddleware:
     Answer a repeated POST with the first one's reply.
 
     The key's row is written in the request's own transaction: a second request with
-    the key waits for the first, and a first one that failed leaves no key behind.
+    the key waits for the first, as long as any lock is waited for, and a first one that
+    failed leaves no key behind.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -42,7 +46,13 @@ class IdempotencyMiddleware:
                 detail=f"It has 1 to {KEY_LIMIT} characters.",
             )
         digest = _request_digest(actor, request)
-        if not _reserve(actor, key, digest):
+        try:
+            is_first = _reserve(actor, key, digest)
+        except OperationalError as error:
+            if not isinstance(error.__cause__, LockNotAvailable):
+                raise
+            return _under_way()
+        if not is_first:
             return _repeat(actor, key, digest)
         response = self._get_response(request)
         _keep(actor, key, response)
@@ -56,7 +66,7 @@ def _request_digest(actor: Actor, request: HttpRequest) -> bytes:
 
 
 def _reserve(actor: Actor, key: str, digest: bytes) -> bool:
-    with connection.cursor() as cursor:
+    with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
             """INSERT INTO tenants_idempotentreply
                 (tenant_id, key, request_digest, headers)
@@ -65,6 +75,17 @@ def _reserve(actor: Actor, key: str, digest: bytes) -> bool:
             [actor.tenant.pk, key, digest],
         )
         return bool(cursor.rowcount)
+
+
+def _under_way() -> HttpResponse:
+    reply = plain_problem(
+        status=409,
+        code="idempotency_key_in_use",
+        title="The first request under this Idempotency-Key is still under way",
+        detail="Send this one again in a while: it will have the first one's reply.",
+    )
+    reply["Retry-After"] = str(RETRY_AFTER_S)
+    return reply
 
 
 def _context(actor: Actor, key: str) -> str:

@@ -2,11 +2,14 @@
 
 import json
 from base64 import b64encode
+from contextlib import closing
 from io import StringIO
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import connection, transaction
 from django.test import Client, override_settings
 
 from ingest.models import Source
@@ -212,6 +215,35 @@ def test_the_same_post_under_one_key_is_carried_out_once(
     assert again.json() == first.json()
     assert again["Idempotency-Replayed"] == "true"
     assert source_count(new_tenant) == 1
+
+
+def test_a_key_whose_first_request_is_still_under_way_is_said_so(
+    new_tenant: NewTenant,
+) -> None:
+    is_held, is_asked = Event(), Event()
+
+    def hold() -> None:
+        with closing(connection), acting_for(new_tenant.tenant):
+            IdempotentReply.objects.create(
+                tenant=new_tenant.tenant, key="k1", request_digest=b"", headers={}
+            )
+            is_held.set()
+            is_asked.wait(10)
+            transaction.set_rollback(True)
+
+    first = Thread(target=hold)
+    first.start()
+    try:
+        assert is_held.wait(10)
+        connection.cursor().execute("SET lock_timeout = '100ms'")
+        second = post(new_tenant.api_key, NAMES, "k1")
+    finally:
+        connection.cursor().execute("RESET lock_timeout")
+        is_asked.set()
+        first.join()
+    assert (second.status_code, second["Retry-After"]) == (409, "5")
+    assert second.json()["code"] == "idempotency_key_in_use"
+    assert post(new_tenant.api_key, NAMES, "k1").status_code == 201
 
 
 def test_a_key_is_not_taken_for_another_request(new_tenant: NewTenant) -> None:
