@@ -15,6 +15,7 @@ from urllib.parse import urlencode, urlsplit
 from django.conf import settings
 
 from subscriptions.http import Outcome, Request, send_all
+from subscriptions.queries.outcome_words import outcome_words
 
 #: The highest rate that is granted or asked for: beyond it, it is no bound.
 RATE_LIMIT_PER_MIN = 1_000_000
@@ -215,5 +216,6 @@ def _step(name: str, outcome: Outcome) -> Step:
 
 def _words(outcome: Outcome) -> str:
     if outcome.error:
-        return f"failed ({outcome.error}: {outcome.detail.rstrip('.')})"
+        detail = outcome.detail.rstrip(".") or outcome.error
+        return f"failed: {outcome_words(None, outcome.error)} ({detail})"
     return f"was answered {outcome.status_code}"

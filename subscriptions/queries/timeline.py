@@ -11,7 +11,9 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from subscriptions.models import Attempt, Delivery, DeliveryStatus, EndpointStatus
+from subscriptions.queries.endpoints import windows_ahead
 from subscriptions.queries.exchanges import Exchange, exchange_of
+from subscriptions.queries.hindrances import reasons_to_wait
 from subscriptions.queries.outcome_words import outcome_words
 from tenants.identifiers import public_id
 from tenants.models import AuditEntry, Tenant
@@ -30,7 +32,8 @@ _DEEDS = {
 class Step:
     """Something that happened to the message, or that is to come."""
 
-    #: `received`, `processed`, `published`, `attempt`, `deed`, `ended`, `ahead`.
+    #: `received`, `processed`, `published`, `attempt`, `deed`, `ended`, `ahead`; `held`:
+    #: it is due, and waits until then.
     kind: str
     #: Null: nobody knows yet.
     at: datetime | None
@@ -72,7 +75,7 @@ def timeline(tenant: Tenant, delivery: Delivery) -> list[Step]:
         *_deeds(tenant, delivery),
     ]
     past.sort(key=lambda step: step.at or delivery.created_at)
-    return _with_waits([*past, *_now(delivery)])
+    return _with_waits([*past, *_now(tenant, delivery)])
 
 
 def origin_of(delivery: Delivery) -> Origin:
@@ -156,10 +159,10 @@ def _deeds(tenant: Tenant, delivery: Delivery) -> list[Step]:
     ]
 
 
-def _now(delivery: Delivery) -> list[Step]:
+def _now(tenant: Tenant, delivery: Delivery) -> list[Step]:
     """Return how it ended, where no attempt says it, or what is to come."""
     if delivery.status == DeliveryStatus.PENDING:
-        return [Step("ahead", delivery.next_attempt_at, _ahead(delivery), tone="warn")]
+        return [_to_come(tenant, delivery, timezone.now())]
     if delivery.status == DeliveryStatus.DEAD:
         title = f"Given up after {_attempts(delivery.attempt_count)}"
         return [Step("ended", delivery.finished_at, title, tone="bad")]
@@ -169,11 +172,30 @@ def _now(delivery: Delivery) -> list[Step]:
     return []
 
 
+def _to_come(tenant: Tenant, delivery: Delivery, now: datetime) -> Step:
+    """Return the next attempt, or why one that is due must wait."""
+    endpoint = delivery.endpoint
+    if _is_due(delivery, now) and not _is_claimed(delivery, now):
+        windows = list(windows_ahead(tenant, endpoint, now))
+        for why in reasons_to_wait(endpoint, windows, now):
+            title = f"Waits: {why.words}"
+            return Step("held", why.until, title, why.advice, tone="warn")
+    return Step("ahead", delivery.next_attempt_at, _ahead(delivery, now), tone="warn")
+
+
+def _is_due(delivery: Delivery, now: datetime) -> bool:
+    return delivery.next_attempt_at is not None and delivery.next_attempt_at <= now
+
+
+def _is_claimed(delivery: Delivery, now: datetime) -> bool:
+    return delivery.leased_until is not None and delivery.leased_until > now
+
+
 def _attempts(count: int) -> str:
     return "one attempt" if count == 1 else f"{count} attempts"
 
 
-def _ahead(delivery: Delivery) -> str:
+def _ahead(delivery: Delivery, now: datetime) -> str:
     """Return what the message waits for."""
     endpoint = delivery.endpoint
     if endpoint.status == EndpointStatus.PENDING:
@@ -182,7 +204,7 @@ def _ahead(delivery: Delivery) -> str:
         return f"Waits: the endpoint is {endpoint.status}"
     if delivery.next_attempt_at is None:
         return "Waits for the messages about the same device before it"
-    if delivery.leased_until is not None and delivery.leased_until > timezone.now():
+    if _is_claimed(delivery, now):
         return "Is being sent right now"
     return "Next attempt" if delivery.attempt_count else "First attempt"
 
@@ -218,6 +240,8 @@ def _standing(delivery: Delivery) -> str:
         return f"waits, the endpoint is {delivery.endpoint.status}"
     if delivery.next_attempt_at is None:
         return "waits for its turn"
+    if _is_due(delivery, timezone.now()):
+        return f"due since {_clock(delivery.next_attempt_at)}"
     first = "next attempt" if delivery.attempt_count else "first attempt"
     return f"{first} {_clock(delivery.next_attempt_at)}"
 

@@ -193,7 +193,7 @@ def refusals() -> list[Any]:
         pytest.param(
             options_only(WebHook_Allowed_Origin="other.example"), "404", id="other"
         ),
-        pytest.param(lambda _: b"", "connection_reset", id="reset"),
+        pytest.param(lambda _: b"", "The connection broke off", id="reset"),
         pytest.param(
             lambda _: Reply(302, headers={"WebHook-Allowed-Origin": "*"}),
             "answered 302",
@@ -222,7 +222,7 @@ def test_handshake_dials_no_forbidden_address(tenant: Tenant, actor: Actor) -> N
             endpoint = register(tenant, actor, receiver.url)
         ask_consent()
     assert receiver.connections == 0
-    assert "address_not_allowed" in reread(endpoint).status_detail
+    assert "address is private" in reread(endpoint).status_detail
 
 
 def test_questions_end_with_the_schedule(tenant: Tenant, actor: Actor) -> None:

@@ -112,7 +112,7 @@ def test_what_people_did_is_told(tenant: Tenant, actor: Actor) -> None:
         steps = timeline(tenant, Delivery.objects.get(tenant=tenant))
     deed = next(step for step in steps if step.kind == "deed")
     assert deed.title == f"Sent again by hand by {actor.name}"
-    assert steps[-1].title == "Waits: the endpoint is paused"
+    assert steps[-1].title == "Waits: An admin paused it."
 
 
 def test_an_end_that_no_attempt_tells_is_told(tenant: Tenant) -> None:
@@ -139,11 +139,17 @@ def test_what_is_said_of_one_of_a_batch_is_told(tenant: Tenant) -> None:
 
 def test_what_a_pending_message_waits_for_is_told(tenant: Tenant) -> None:
     later = timezone.now() + timedelta(minutes=1)
+    held = Endpoint(url=URL, status="active", breaker="open", hold_until=later)
+    failing = Endpoint(url=URL, status="active", failing_since=NOW)
     for fields, words in (
         ({"next_attempt_at": None}, "about the same device before it"),
         ({"leased_until": later}, "being sent right now"),
         ({"attempt_count": 1}, "Next attempt"),
         ({"endpoint": Endpoint(url=URL, status="pending")}, "consent"),
+        ({"endpoint": held}, "breaker is open"),
+        ({"endpoint": held, "next_attempt_at": later}, "First attempt"),
+        ({"endpoint": held, "leased_until": later}, "being sent right now"),
+        ({"endpoint": failing}, "First attempt"),
     ):
         assert words in steps_of(tenant, a_delivery(**fields))[-1].title
 
@@ -153,14 +159,17 @@ def test_the_story_is_one_line() -> None:
     at = now.strftime("%H:%M")
     refused, lost = an_attempt("http_error", 503), an_attempt("timeout", None)
     delivered = a_delivery(status="delivered", finished_at=now)
-    pending = a_delivery(next_attempt_at=now, attempt_count=2)
+    soon = now + timedelta(seconds=30)
+    pending = a_delivery(next_attempt_at=soon, attempt_count=2)
+    due = a_delivery(next_attempt_at=now, attempt_count=2)
     dead = a_delivery(status="dead", finished_at=now - timedelta(days=400))
     assert story(delivered, [an_attempt()]) == f"Delivered {at}"
     assert (
         story(delivered, [refused, refused, an_attempt()])
         == f"Refused twice, delivered {at}"
     )
-    assert story(pending, [lost]) == f"Not reached once, next attempt {at}"
+    assert story(pending, [lost]).startswith("Not reached once, next attempt ")
+    assert story(due, [lost]) == f"Not reached once, due since {at}"
     assert story(dead, [lost, refused, lost]).startswith("Failed 3 times, given up ")
     assert story(a_delivery(next_attempt_at=None), []) == "Waits for its turn"
 
