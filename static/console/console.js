@@ -33,7 +33,7 @@
     borderColor: colour(item.colour),
     backgroundColor: colour(item.colour),
     borderWidth: spec.type === "line" ? 2 : 0,
-    pointRadius: 0,
+    pointRadius: spec.dots || 0,
     tension: 0.25,
     borderRadius: 2,
     maxBarThickness: 26,
@@ -55,6 +55,7 @@
     const chart = drawn.get(canvas);
     if (chart) {
       chart.data = data;
+      chart.options = options(spec);
       chart.update("none");
       return;
     }
@@ -65,11 +66,34 @@
   document.addEventListener("DOMContentLoaded", drawAll);
   document.addEventListener("htmx:afterSettle", drawAll);
 
+  /* What renews itself waits while somebody marks its text or is in it by keyboard. */
+  const isInUse = (part) =>
+    part.querySelector(":focus-visible") !== null ||
+    (!getSelection().isCollapsed && getSelection().containsNode(part, true));
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    if (event.target.id === "live" && isInUse(event.target)) event.preventDefault();
+  });
+
+  /* A page without HTMX, loaded again until what it shows has ended. */
+  document.addEventListener("DOMContentLoaded", () => {
+    const main = document.querySelector("[data-reload-s]");
+    if (!main) return;
+    setInterval(() => {
+      const isRead = isInUse(main) || main.querySelector("details[open]") !== null;
+      if (document.visibilityState === "visible" && !isRead) location.reload();
+    }, Number(main.dataset.reloadS) * 1000);
+  });
+
+  /* Without https a browser may have no clipboard: the text is marked to be copied. */
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-copy]");
     if (!button) return;
-    const text = document.getElementById(button.dataset.copy).textContent;
-    navigator.clipboard.writeText(text.trim()).then(() => {
+    const source = document.getElementById(button.dataset.copy);
+    if (!navigator.clipboard) {
+      getSelection().selectAllChildren(source);
+      return;
+    }
+    navigator.clipboard.writeText(source.textContent.trim()).then(() => {
       button.textContent = "Copied";
     });
   });

@@ -1,7 +1,10 @@
 """What a visitor sees: without secrets, and without the tenant's own people."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
+
+from django.utils import timezone
 
 from subscriptions.models import Delivery, DeliveryStatus, EndpointStatus
 from subscriptions.portal.access import Visit
@@ -15,6 +18,8 @@ _STANDING = {
     DeliveryStatus.DEAD: ("Given up", "bad"),
     DeliveryStatus.CANCELLED: ("Cancelled", "quiet"),
 }
+#: Seconds between looks at what is about to be sent, and at what is not.
+_SOON_S, _LATER_S = 3, 30
 _RETRYABLE = {DeliveryStatus.PENDING, DeliveryStatus.DELIVERED, DeliveryStatus.DEAD}
 
 
@@ -48,14 +53,24 @@ def delivery_shown(visit: Visit, delivery: Delivery) -> dict[str, Any]:
         "is_cut": len(sent) > _BODY_SHOWN_BYTES,
         "may_retry": delivery.status in _RETRYABLE
         and delivery.endpoint.status != EndpointStatus.DISABLED,
-        "is_moving": delivery.status == DeliveryStatus.PENDING
-        and delivery.endpoint.status == EndpointStatus.ACTIVE,
+        "reload_s": reload_s(delivery),
     }
+
+
+def reload_s(delivery: Delivery) -> int:
+    """Return the seconds after which there may be news; 0: none will come by itself."""
+    if delivery.status != DeliveryStatus.PENDING:
+        return 0
+    if delivery.endpoint.status != EndpointStatus.ACTIVE:
+        return _LATER_S
+    due_at = delivery.next_attempt_at
+    is_soon = due_at is not None and due_at <= timezone.now() + timedelta(minutes=1)
+    return _SOON_S if is_soon else _LATER_S
 
 
 def _unnamed(step: Step) -> Step:
     """Leave out which of the tenant's people did it, and what they say of it."""
-    if step.kind not in {"deed", "ended"}:
+    if step.kind not in {"deed", "ended", "held"}:
         return step
     return replace(step, title=step.title.partition(" by ")[0], detail="")
 

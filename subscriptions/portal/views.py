@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 
 from subscriptions.models import Delivery, DeliveryStatus
+from subscriptions.origins import receipts_of
 from subscriptions.portal.access import (
     Visit,
     forget_secret,
@@ -30,6 +31,7 @@ from subscriptions.portal.guarding import (
     has_ended,
 )
 from subscriptions.portal.shown import delivery_shown, long_time, percent, row_shown
+from subscriptions.queries.deliveries import messages_meant
 from subscriptions.queries.endpoints import secrets_in_force, windows_ahead
 from subscriptions.queries.health import health
 from subscriptions.queries.hindrances import hindrances
@@ -66,7 +68,8 @@ class Filter(forms.Form):
 
     status = forms.ChoiceField(choices=_STATUSES, required=False)
     event_type = forms.CharField(max_length=64, required=False)
-    message = forms.CharField(max_length=40, required=False)
+    #: A message, a device, a transaction id or a receipt.
+    about = forms.CharField(max_length=255, required=False)
     before = forms.CharField(max_length=40, required=False)
 
 
@@ -113,7 +116,7 @@ def home(request: HttpRequest, visit: Visit) -> HttpResponse:
     """Show how the endpoint stands, and its messages."""
     form = Filter(request.GET)
     form.is_valid()
-    wanted = _wanted(form.cleaned_data)
+    wanted = _wanted(visit.tenant, form.cleaned_data)
     found = deliveries_shown(visit.tenant, visit.endpoint, wanted)
     shown, has_more = found[:PAGE_LENGTH], len(found) > PAGE_LENGTH
     secret = take_secret(request, visit)
@@ -155,11 +158,13 @@ def _standing(visit: Visit) -> dict[str, Any]:
     }
 
 
-def _wanted(data: dict[str, Any]) -> Wanted:
+def _wanted(tenant: Tenant, data: dict[str, Any]) -> Wanted:
+    about = data.get("about", "")
+    meant = messages_meant(tenant, about, receipts_of(tenant, about)) if about else None
     return Wanted(
         status=data.get("status", ""),
         event_type=data.get("event_type", ""),
-        message_id=_message_id(data.get("message", "")),
+        message_ids=None if meant is None else frozenset(meant),
         before=_message_id(data.get("before", "")),
     )
 

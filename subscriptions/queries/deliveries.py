@@ -5,7 +5,13 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from subscriptions.models import Delivery, Endpoint, Message, MessageDevice
+from subscriptions.models import (
+    Delivery,
+    Endpoint,
+    LanePlace,
+    Message,
+    MessageDevice,
+)
 from subscriptions.queries.undelivered import Undelivered, undelivered
 from tenants.identifiers import IdentifierInvalid, parse_public_id
 from tenants.models import Tenant
@@ -15,13 +21,17 @@ __all__ = [
     "Undelivered",
     "deliveries_of",
     "deliveries_of_messages",
+    "messages_meant",
     "messages_of",
     "messages_of_receipts",
     "newest_messages_about",
     "search",
     "undelivered",
+    "waited_for",
 ]
 
+#: Lanes of one delivery that are looked at.
+_MOST_LANES = 10
 #: Deliveries that a search finds at most, and messages that it looks for.
 SEARCH_LIMIT = 100
 
@@ -55,6 +65,21 @@ def newest_messages_about(
     return list(ids[:limit])
 
 
+def waited_for(delivery: Delivery) -> list[tuple[str, Delivery]]:
+    """Return the first of each device's lane in which the delivery waits, by device."""
+    places = LanePlace.objects.filter(
+        tenant=delivery.tenant_id, endpoint=delivery.endpoint_id
+    )
+    found = []
+    mine = places.filter(delivery=delivery.pk).order_by("device")
+    for place in mine[:_MOST_LANES]:
+        lane = places.filter(device=place.device, sequence__lt=place.sequence)
+        first = lane.order_by("sequence").select_related("delivery").first()
+        if first is not None:
+            found.append((place.device, first.delivery))
+    return found
+
+
 def messages_of_receipts(tenant: Tenant, receipt_ids: Collection[UUID]) -> list[UUID]:
     """Return the ids of the messages that tell of these callbacks."""
     found = messages_of(tenant).filter(receipt_id__in=receipt_ids)
@@ -77,13 +102,21 @@ def search(
     if by_delivery is not None:
         rows = deliveries_of(tenant).filter(pk=by_delivery)
     else:
-        rows = deliveries_of_messages(tenant, _messages(tenant, wanted, receipt_ids))
+        rows = deliveries_of_messages(
+            tenant, messages_meant(tenant, wanted, receipt_ids)
+        )
     return list(rows.select_related("endpoint").order_by("-id")[:SEARCH_LIMIT])
 
 
-def _messages(
-    tenant: Tenant, wanted: str, receipt_ids: Collection[UUID]
+def messages_meant(
+    tenant: Tenant, text: str, receipt_ids: Collection[UUID] = ()
 ) -> Collection[UUID]:
+    """
+    Return the ids of the newest messages that the text stands for.
+
+    `text`: a message's or receipt's id, or a device's name, whole.
+    """
+    wanted = text.strip()
     message_id, receipt_id = _parsed("msg", wanted), _parsed("rcp", wanted)
     if message_id is not None:
         return [message_id]

@@ -34,7 +34,8 @@ class Wanted:
     #: Empty: any.
     status: str = ""
     event_type: str = ""
-    message_id: UUID | None = None
+    #: These alone; None: any.
+    message_ids: frozenset[UUID] | None = None
     #: Only messages older than this one.
     before: UUID | None = None
 
@@ -77,8 +78,8 @@ def deliveries_shown(
 
 def _matching(mine: QuerySet[Delivery], wanted: Wanted) -> QuerySet[Delivery]:
     """Narrow the deliveries; what no index finds is looked for in a bounded part."""
-    if wanted.message_id is not None:
-        mine = mine.filter(message_id=wanted.message_id)
+    if wanted.message_ids is not None:
+        mine = mine.filter(message_id__in=wanted.message_ids)
     if wanted.status in {DeliveryStatus.PENDING, DeliveryStatus.DEAD}:
         mine = mine.filter(status=wanted.status)
     if wanted.event_type or wanted.status:

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from subscriptions.models import Delivery, Endpoint, EndpointSecret, PortalLink
 from subscriptions.portal import access
+from subscriptions.portal.shown import reload_s
 from subscriptions.sealing import Sealer
 from subscriptions.services.deliveries import discard_delivery
 from subscriptions.services.endpoints import EndpointUnknown, delete_endpoint
@@ -22,7 +23,7 @@ from subscriptions.tests.delivering import (
 from subscriptions.tests.receivers import Reply, receiving
 from subscriptions.tests.visiting import NOTE, URL, followed, make_link, newcomer, trail
 from tenants.actors import Actor
-from tenants.database import acting_for
+from tenants.database import acting_for, pipeline
 from tenants.models import AuditEntry, Tenant
 from tenants.services import NewTenant
 from tests.visitors import visitor
@@ -322,6 +323,11 @@ def test_the_list_is_filtered_and_paged(
     oldest, *_, newest = sorted(deliveries(tenant), key=lambda one: one.message_id)
     with acting_for(tenant):
         Delivery.objects.filter(tenant=tenant, pk=oldest.pk).update(status="dead")
+    with pipeline() as lane:
+        lane.execute(
+            "INSERT INTO subscriptions_messagedevice VALUES (%s, 'WM-7', %s)",
+            [tenant.pk, oldest.message_id],
+        )
     first = browser.get(home).text
     assert first.count("<tr data-event") == 25
     assert newest.public_id in first
@@ -332,15 +338,31 @@ def test_the_list_is_filtered_and_paged(
     assert oldest.public_id in second
     for query in (
         "status=dead",
-        f"message=msg_{oldest.message_id.hex}",
+        f"about=msg_{oldest.message_id.hex}",
+        "about=WM-7",
         "status=dead&event_type=callback.processed",
     ):
         page = browser.get(f"{home}?{query}").text
         assert page.count("<tr data-event") == 1
         assert oldest.public_id in page
-    assert "No such message" in browser.get(f"{home}?event_type=invoice.issued").text
-    odd = browser.get(f"{home}?status=none&before=x&event_type=%00&message=dlv_1")
+    for query in ("event_type=invoice.issued", "about=WM-8", "about=msg_1"):
+        assert "No such message" in browser.get(f"{home}?{query}").text
+    odd = browser.get(f"{home}?status=none&before=x&event_type=%00&about=%00")
     assert odd.status_code == 200
+
+
+def test_a_page_is_loaded_again_only_while_news_may_come() -> None:
+    now = timezone.now()
+    active, paused = Endpoint(status="active"), Endpoint(status="paused")
+    for endpoint, status, due_at, seconds in (
+        (active, "pending", now, 3),
+        (active, "pending", now + timedelta(hours=2), 30),
+        (active, "pending", None, 30),
+        (paused, "pending", now, 30),
+        (active, "delivered", now, 0),
+    ):
+        one = Delivery(endpoint=endpoint, status=status, next_attempt_at=due_at)
+        assert reload_s(one) == seconds
 
 
 def test_haste_is_slowed_down(
