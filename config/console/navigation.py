@@ -134,6 +134,6 @@ def _is_active(request: HttpRequest, link: str, entry: _Entry) -> bool:
 
 
 def tenant_name(request: HttpRequest) -> str:
-    """Return the line under the product's name."""
+    """Return the line under the product's name: whose it is, and in which time."""
     actor = getattr(request, "actor", None)
-    return str(actor.tenant.name) if actor else ""
+    return f"{actor.tenant.name}, {actor.tenant.timezone}" if actor else ""

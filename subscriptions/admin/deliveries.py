@@ -10,6 +10,7 @@ import msgspec
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.utils import timezone
 from unfold.decorators import display
 
@@ -21,9 +22,9 @@ from subscriptions.admin.rows import (
     status_word,
 )
 from subscriptions.admin.undelivered import undelivered_page
-from subscriptions.models import Delivery, DeliveryStatus, MessageDevice
+from subscriptions.models import Delivery, DeliveryStatus, Endpoint, MessageDevice
 from subscriptions.origins import receipts_of
-from subscriptions.queries.deliveries import search
+from subscriptions.queries.deliveries import search, waited_for
 from subscriptions.queries.outcome_words import outcome_words
 from subscriptions.queries.timeline import (
     Step,
@@ -39,6 +40,8 @@ from tenants.database import console_clock
 
 _BODY_SHOWN_BYTES = 16 * 1024
 _DEVICES_SHOWN = 10
+#: The filter that an endpoint's page links to.
+_OF_ENDPOINT = "endpoint__id__exact"
 #: What can still be given up for good.
 _OPEN = {DeliveryStatus.PENDING, DeliveryStatus.DEAD}
 
@@ -55,7 +58,7 @@ class DeliveryAdmin(TenantAdmin):
         "event_type",
         "endpoint",
         "state",
-        "attempt_count",
+        "attempts",
         "reason",
     )
     list_filter = ("status",)
@@ -63,7 +66,8 @@ class DeliveryAdmin(TenantAdmin):
     list_select_related = ("endpoint",)
     #: Any name: how it is searched is below.
     search_fields = ("message_id",)
-    search_help_text = "A device, a transaction id, a receipt, a message, a delivery"
+    search_help_text = "Device, transaction, receipt, message, delivery"
+    list_before_template = "console/deliveries_of.html"  # type: ignore[assignment]  # unfold's default is None
     ordering = ("-id",)
 
     @display(description="Status", label=STATUS_LABELS)
@@ -71,10 +75,27 @@ class DeliveryAdmin(TenantAdmin):
         """Return the status in its colour."""
         return status_word(delivery)
 
+    @display(description="Attempts")
+    def attempts(self, delivery: Delivery) -> int:
+        """Return how often it was tried."""
+        return delivery.attempt_count
+
     @display(description="Last answer")
     def reason(self, delivery: Delivery) -> str:
         """Return the last answer in words."""
         return outcome_words(delivery.last_status_code, delivery.last_error)
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> TemplateResponse:
+        """Show the list; where it is of one endpoint, of which."""
+        page = super().changelist_view(request, extra_context)
+        shown = getattr(page, "context_data", None)
+        if shown is not None and _OF_ENDPOINT in request.GET:
+            mine = Endpoint.objects.filter(tenant=actor_of(request).tenant)
+            one = mine.filter(pk=request.GET[_OF_ENDPOINT]).first()
+            shown["of_endpoint"] = one
+        return page
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Delivery], search_term: str
@@ -100,6 +121,10 @@ class DeliveryAdmin(TenantAdmin):
             "steps": [_shown(step) for step in steps],
             "origin": origin_of(thing),
             "devices": _devices(thing),
+            "waited_for": [
+                {"device": device, **delivery_row(first)}
+                for device, first in _before(thing)
+            ],
             "payload": {**payload(body), "is_own": own is not None},
             "links": self._links(request, thing),
         }
@@ -149,6 +174,7 @@ class DeliveryAdmin(TenantAdmin):
             request,
             DiscardForm,
             save,
+            thing=thing,
             title=f"Discard {thing}",
             intro="It is not sent any more. Its attempts and this reason stay.",
             submit="Discard",
@@ -181,6 +207,14 @@ def _devices(delivery: Delivery) -> list[str]:
         tenant=delivery.tenant_id, message=delivery.message_id
     )
     return list(named.values_list("device", flat=True)[:_DEVICES_SHOWN])
+
+
+def _before(delivery: Delivery) -> list[tuple[str, Delivery]]:
+    """Return what must end before the delivery is due; nothing: its turn has come."""
+    is_behind = (
+        delivery.status == DeliveryStatus.PENDING and delivery.next_attempt_at is None
+    )
+    return waited_for(delivery) if is_behind else []
 
 
 def _shown(step: Step) -> dict[str, Any]:

@@ -107,6 +107,7 @@ class DeviceGroupAdmin(TenantAdmin):
             request,
             DeviceGroupForm,
             save,
+            thing=group,
             title=f"Change {group.name}",
             initial={"name": group.name, "devices": "\n".join(group.devices)},
         )

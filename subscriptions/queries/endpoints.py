@@ -12,7 +12,7 @@ from subscriptions.models import (
     MaintenanceWindow,
     PortalLink,
 )
-from tenants.models import Tenant
+from tenants.models import AuditEntry, Tenant
 
 
 def endpoints_of(tenant: Tenant) -> QuerySet[Endpoint]:
@@ -48,6 +48,12 @@ def portal_links(
     """Return the links that still open the portal, the newest first."""
     mine = PortalLink.objects.filter(tenant=tenant, endpoint=endpoint)
     return mine.filter(revoked_at=None, expires_at__gt=now).order_by("-pk")
+
+
+def deeds(tenant: Tenant, endpoint: Endpoint) -> QuerySet[AuditEntry]:
+    """Return what was done with the endpoint, the newest first, by audit_subject."""
+    mine = AuditEntry.objects.filter(tenant=tenant, subject=endpoint.public_id)
+    return mine.order_by("-at")
 
 
 def device_groups_of(tenant: Tenant) -> QuerySet[DeviceGroup]:

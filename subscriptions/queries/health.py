@@ -1,6 +1,5 @@
 """How endpoints stand: what came of their latest attempts, and what waits for them."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,7 +17,10 @@ SAMPLE = 1_000
 _LIST_SAMPLE = 200
 #: A queue longer than this is "more than".
 COUNT_LIMIT = 10_000
-#: Bars of the picture, and how long one of them may be.
+#: How far back the picture goes from the latest attempt, the attempts that a bar of it
+#: judges by, how many bars there are, and how long one of them may be.
+_SHOWN = timedelta(days=1)
+SLICE_SAMPLE = 200
 _MOST_BARS = 48
 _WIDTHS_S = (1, 5, 15, 60, 300, 900, 3_600, 10_800, 43_200, 86_400, 604_800)
 
@@ -60,8 +62,12 @@ class Slice:
     """The attempts of a stretch of time."""
 
     start_at: datetime
+    #: SLICE_SAMPLE at most, the newest; then there may have been more.
+    attempts: int
     succeeded: int
-    failed: int
+    #: Of those that were answered.
+    p50_ms: int | None
+    p95_ms: int | None
 
 
 # The attempts by index attempt_of_endpoint, the queue by delivery_due, the dead by
@@ -116,6 +122,26 @@ LEFT JOIN LATERAL (
 ) AS f ON true
 """
 
+# Some attempts of each stretch by index attempt_of_endpoint: a busy day's picture costs
+# no more than a quiet one's.
+_OVER_TIME = """
+SELECT stretch.start_at, seen.attempts, seen.succeeded, seen.p50_ms, seen.p95_ms
+FROM unnest(%(starts)s::timestamptz[]) AS stretch (start_at)
+CROSS JOIN LATERAL (
+    SELECT count(*) AS attempts, count(*) FILTER (WHERE error = '') AS succeeded,
+        percentile_disc(0.5) WITHIN GROUP (ORDER BY duration_ms)
+            FILTER (WHERE status_code IS NOT NULL) AS p50_ms,
+        percentile_disc(0.95) WITHIN GROUP (ORDER BY duration_ms)
+            FILTER (WHERE status_code IS NOT NULL) AS p95_ms
+    FROM (SELECT error, status_code, duration_ms FROM subscriptions_attempt
+        WHERE tenant_id = %(tenant)s AND endpoint_id = %(endpoint)s
+            AND started_at >= stretch.start_at
+            AND started_at < stretch.start_at + %(width_s)s * interval '1 s'
+        ORDER BY started_at DESC LIMIT %(sample)s) AS newest
+) AS seen
+ORDER BY stretch.start_at
+"""
+
 
 def health(tenant: Tenant, endpoint: Endpoint) -> Health:
     """Return how the endpoint stands, by its latest thousand attempts."""
@@ -165,39 +191,43 @@ def count_dead(tenant: Tenant, limit: int = COUNT_LIMIT) -> int:
     return dead[:limit].count()
 
 
-def recent_attempts(tenant: Tenant, endpoint: Endpoint, now: datetime) -> list[Slice]:
-    """Return the endpoint's latest attempts in stretches of time, oldest first."""
-    rows = (
-        Attempt.objects.filter(tenant=tenant, endpoint=endpoint)
-        .order_by("-started_at")
-        .values_list("started_at", "error")[:SAMPLE]
-    )
-    return slices([(started_at, not error) for started_at, error in rows], now)
-
-
-def slices(attempts: Sequence[tuple[datetime, bool]], now: datetime) -> list[Slice]:
+def attempts_over_time(
+    tenant: Tenant, endpoint: Endpoint, now: datetime
+) -> list[Slice]:
     """
-    Return how many attempts of each stretch succeeded and failed; without gaps.
+    Return how attempts went in each stretch of time, oldest first; without gaps.
 
-    The stretches are as short as their number allows, and begin at round times.
+    From the day before the latest attempt on. The stretches are as short as their
+    number allows, and begin at round times.
     """
-    if not attempts:
+    first = _first_shown(tenant, endpoint)
+    if first is None:
         return []
-    first = min(started_at for started_at, _ in attempts)
     width_s = _width_s((now - first).total_seconds())
-    counts = Counter(
-        (int(started_at.timestamp()) // width_s, is_good)
-        for started_at, is_good in attempts
-    )
     begin, end = int(first.timestamp()) // width_s, int(now.timestamp()) // width_s
-    return [
-        Slice(
-            datetime.fromtimestamp(number * width_s, tz=UTC),
-            counts[number, True],
-            counts[number, False],
-        )
-        for number in range(max(begin, end - _MOST_BARS), end + 1)
-    ]
+    values = {
+        "tenant": tenant.pk,
+        "endpoint": endpoint.pk,
+        "starts": [
+            datetime.fromtimestamp(number * width_s, tz=UTC)
+            for number in range(max(begin, end - _MOST_BARS), end + 1)
+        ],
+        "width_s": width_s,
+        "sample": SLICE_SAMPLE,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_OVER_TIME, values)
+        return [Slice(*row) for row in cursor.fetchall()]
+
+
+def _first_shown(tenant: Tenant, endpoint: Endpoint) -> datetime | None:
+    """Return when the oldest attempt began of the day that ended with the latest."""
+    mine = Attempt.objects.filter(tenant=tenant, endpoint=endpoint)
+    moments = mine.order_by("-started_at").values_list("started_at", flat=True)
+    latest = moments.first()
+    if latest is None:
+        return None
+    return moments.filter(started_at__gt=latest - _SHOWN).last()
 
 
 def _width_s(span_s: float) -> int:

@@ -10,7 +10,13 @@ from django.db import connection
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from subscriptions.models import Endpoint, EndpointStatus, MaintenanceWindow
+from subscriptions.models import (
+    Delivery,
+    DeliveryStatus,
+    Endpoint,
+    EndpointStatus,
+    MaintenanceWindow,
+)
 from subscriptions.queries.hindrances import Hindrance, hindrances
 from subscriptions.queries.outcome_words import outcome_words
 from tenants.models import Mail, MailStatus, Tenant
@@ -125,6 +131,15 @@ def undelivered(tenant: Tenant, now: datetime | None = None) -> Undelivered:
         held=_held(tenant, found, counted, now),
         unsent_mails=mails.count(),
     )
+
+
+def oldest_dead_at(tenant: Tenant, endpoint: Endpoint) -> datetime | None:
+    """Return when the endpoint's oldest dead message was given up, by delivery_dead."""
+    dead = Delivery.objects.filter(
+        tenant=tenant, endpoint=endpoint, status=DeliveryStatus.DEAD
+    )
+    ended = dead.order_by("finished_at").values_list("finished_at", flat=True)
+    return ended.first()
 
 
 def _dead(

@@ -144,3 +144,20 @@ def test_a_delivery_to_a_deleted_endpoint_is_shown_without_buttons(
         shown
     )
     assert "/do/retry/" not in shown
+
+
+def test_the_list_of_one_endpoint_says_of_which(
+    browser: Client, tenant: Tenant, stranger: NewTenant, endpoint: Endpoint
+) -> None:
+    make_endpoint(tenant, "http://127.0.0.1:9/other")
+    publish_to(tenant)
+    asked = {"endpoint__id__exact": str(endpoint.pk)}
+    reply: Any = browser.get(reverse(LIST), asked)
+    change = reverse("admin:subscriptions_endpoint_change", args=[endpoint.pk])
+    assert f'href="{change}">{endpoint.url}' in reply.text
+    assert {row.endpoint_id for row in reply.context_data["cl"].result_list} == {
+        endpoint.pk
+    }
+    assert endpoint.url not in visitor(stranger.tenant).get(reverse(LIST), asked).text
+    odd = browser.get(reverse(LIST), {"endpoint__id__exact": "x"}, follow=True)
+    assert odd.status_code == 200

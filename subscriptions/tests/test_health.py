@@ -14,7 +14,7 @@ from subscriptions.models import (
     MaintenanceWindow,
 )
 from subscriptions.queries import health as module
-from subscriptions.queries.health import health, healths, recent_attempts, slices
+from subscriptions.queries.health import attempts_over_time, health, healths
 from subscriptions.queries.hindrances import hindrances
 from subscriptions.tests.delivering import make_endpoint, publish_to
 from subscriptions.tests.history import write_history
@@ -93,7 +93,7 @@ def test_an_endpoint_that_was_never_tried_has_no_rate(tenant: Tenant) -> None:
     endpoint, _ = make_endpoint(tenant, URL)
     with acting_for(tenant):
         seen = healths(tenant, [endpoint.pk])[endpoint.pk]
-        assert recent_attempts(tenant, endpoint, NOW) == []
+        assert attempts_over_time(tenant, endpoint, NOW) == []
     assert (seen.attempts, seen.success_rate, seen.p95_ms) == (0, None, None)
     assert (seen.last_error_words, seen.since) == ("", None)
 
@@ -105,25 +105,48 @@ def test_another_tenants_attempts_count_for_nobody(
     attempted(endpoint, (204, "", 10))
     with acting_for(stranger.tenant):
         assert health(stranger.tenant, endpoint).attempts == 0
-        assert recent_attempts(stranger.tenant, endpoint, NOW) == []
+        assert attempts_over_time(stranger.tenant, endpoint, NOW) == []
 
 
-def test_stretches_have_no_gaps_and_begin_at_round_times() -> None:
-    first = NOW - timedelta(minutes=45, seconds=7)
-    found = slices([(first, True), (first, False), (NOW, False)], NOW)
+def test_stretches_have_no_gaps_and_begin_at_round_times(tenant: Tenant) -> None:
+    endpoint, _ = make_endpoint(tenant, URL)
+    attempted(endpoint, (204, "", 10), *[(None, "timeout", 9)] * 44, (500, "x", 30))
+    late = NOW + timedelta(minutes=1, seconds=7)
+    with acting_for(tenant):
+        found = attempts_over_time(tenant, endpoint, late)
     assert len(found) == 47
-    assert (found[0].succeeded, found[0].failed) == (1, 1)
-    assert (found[-1].succeeded, found[-1].failed) == (0, 1)
-    assert sum(one.succeeded + one.failed for one in found) == 3
-    assert all(one.start_at.second == 0 for one in found)
+    assert (found[0].attempts, found[0].succeeded, found[0].p50_ms) == (1, 1, 10)
+    assert (found[1].attempts, found[1].succeeded, found[1].p95_ms) == (1, 0, None)
+    assert (found[-1].attempts, found[-1].p95_ms) == (0, None)
+    assert sum(one.attempts for one in found) == 46
     assert {b.start_at - a.start_at for a, b in pairwise(found)} == {
         timedelta(minutes=1)
     }
 
 
-def test_stretches_are_few_however_long_ago_the_first_was() -> None:
+def test_a_busy_stretch_is_judged_by_its_newest_attempts(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SLICE_SAMPLE", 2)
+    monkeypatch.setattr(module, "_MOST_BARS", 1)
+    endpoint, _ = make_endpoint(tenant, URL)
+    attempted(endpoint, (500, "http_error", 1), *[(204, "", 2)] * 3)
+    with acting_for(tenant):
+        found = attempts_over_time(tenant, endpoint, NOW)
+    assert [(one.attempts, one.succeeded) for one in found if one.attempts] == [
+        (2, 2),
+        (1, 1),
+    ]
+
+
+def test_stretches_are_few_however_long_ago_the_latest_attempt_was(
+    tenant: Tenant,
+) -> None:
+    endpoint, _ = make_endpoint(tenant, URL)
+    attempted(endpoint, (204, "", 10))
     for age in (timedelta(), timedelta(hours=3), timedelta(days=400)):
-        assert 1 <= len(slices([(NOW - age, True)], NOW)) <= 49
+        with acting_for(tenant):
+            assert 1 <= len(attempts_over_time(tenant, endpoint, NOW + age)) <= 49
 
 
 @pytest.mark.parametrize(
@@ -140,10 +163,19 @@ def test_stretches_are_few_however_long_ago_the_first_was() -> None:
         ({"breaker": Breaker.HALF_OPEN}, "one probe"),
         ({"hold_until": NOW + timedelta(seconds=5)}, "It is held"),
         ({"oauth2_error": "401 from the token URL"}, "No OAuth 2 token"),
-        ({"failing_since": NOW}, "Every attempt fails"),
+        ({"failing_since": NOW}, "No attempt succeeds"),
         ({"draining_since": NOW}, "being worked off"),
         ({"certificate_expires_at": NOW}, "certificate has ended"),
         ({"certificate_expires_at": NOW + timedelta(days=13)}, "certificate ends soon"),
+        ({"allowed_rate_per_min": 60, "rate_used_until": NOW}, "Its rate lets no"),
+        (
+            {
+                "max_rate_per_min": 1,
+                "allowed_rate_per_min": 60,
+                "rate_used_until": NOW - timedelta(seconds=60),
+            },
+            "Its rate lets no",
+        ),
     ],
 )
 def test_what_holds_an_endpoint_up_is_said(fields: dict[str, Any], words: str) -> None:
@@ -163,6 +195,31 @@ def test_what_cannot_hold_anything_up_is_not_said() -> None:
     assert hindrances(endpoint, [], NOW, is_waiting=False) == []
 
 
+def test_a_rate_that_has_room_holds_nobody_up() -> None:
+    endpoint = Endpoint(
+        url=URL,
+        status=EndpointStatus.ACTIVE,
+        allowed_rate_per_min=60,
+        rate_used_until=NOW - timedelta(seconds=5),
+    )
+    assert hindrances(endpoint, [], NOW) == []
+    endpoint.max_rate_per_min, endpoint.rate_used_until = 30, NOW
+    (found,) = hindrances(endpoint, [], NOW)
+    assert found.advice == "At most 30 requests a minute: the limit in its settings."
+    endpoint.draining_since = NOW
+    (found,) = hindrances(endpoint, [], NOW)
+    assert (found.words, found.advice) == (
+        "What waited is being worked off.",
+        "At most 30 requests a minute: the limit in its settings.",
+    )
+
+
+def test_an_endpoint_that_was_disabled_is_not_threatened_with_it() -> None:
+    endpoint = Endpoint(url=URL, status=EndpointStatus.DISABLED, failing_since=NOW)
+    (found,) = hindrances(endpoint, [], NOW)
+    assert "disabled it" in found.words
+
+
 def test_only_a_window_that_is_on_holds_an_endpoint_up() -> None:
     endpoint = Endpoint(url=URL, status=EndpointStatus.ACTIVE)
     hour = timedelta(hours=1)
@@ -172,5 +229,5 @@ def test_only_a_window_that_is_on_holds_an_endpoint_up() -> None:
         MaintenanceWindow(start_at=NOW - hour, end_at=NOW, reason="over"),
     ]
     (found,) = hindrances(endpoint, windows, NOW)
-    assert (found.advice, found.until) == ("new racks", NOW + hour)
+    assert (found.advice, found.until) == ("new racks.", NOW + hour)
     assert hindrances(endpoint, [], NOW) == []

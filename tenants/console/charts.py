@@ -36,6 +36,22 @@ def bars(
     }
 
 
+def lines(
+    labels: Sequence[str], series: dict[str, list[float | None]], unit: str
+) -> dict[str, Any]:
+    """Return lines with a dot for each value, each series in the colour of its name."""
+    return {
+        "type": "line",
+        "dots": 2,
+        "unit": unit,
+        "labels": list(labels),
+        "datasets": [
+            {"label": name, "colour": f"--gh-{name}", "data": data}
+            for name, data in series.items()
+        ],
+    }
+
+
 def usage_chart(days: Sequence[ChartDay], unit: str) -> dict[str, Any]:
     """Return the days' usage: what was measured, and what was estimated."""
     series = {

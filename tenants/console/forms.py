@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.forms.widgets import Input
+from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.widgets import (
@@ -71,6 +72,9 @@ class ConsoleForm(forms.Form):
         self.fill_choices()
         for field in self.fields.values():
             _dress(field.widget)
+            if isinstance(field, forms.DateTimeField):
+                zone = timezone.get_current_timezone_name()
+                field.help_text = f"{field.help_text} In the time of {zone}.".strip()
 
     def fill_choices(self) -> None:
         """Set the choices that depend on the actor's tenant."""

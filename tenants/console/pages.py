@@ -253,7 +253,11 @@ class TenantAdmin(ModelAdmin):
         save: Callable[[dict[str, Any]], HttpResponse],
         **context: Any,
     ) -> HttpResponse:
-        """Show a form; when it is sent and right, make its service call."""
+        """
+        Show a form; when it is sent and right, make its service call.
+
+        `context`: with `thing`, the form is about that; else about a new one.
+        """
         initial = context.pop("initial", None)
         data = request.POST if request.method == "POST" else None
         form = form_class(data, actor=actor_of(request), initial=initial)
@@ -263,7 +267,10 @@ class TenantAdmin(ModelAdmin):
                     return save(form.cleaned_data)
             except Problem as problem:
                 form.add_error(None, str(problem) or problem.title)
-        return self.page(request, "console/form.html", form=form, **context)
+        back = self.to_page(context["thing"]) if "thing" in context else self.to_list()
+        return self.page(
+            request, "console/form.html", form=form, back=back.url, **context
+        )
 
     def page(
         self, request: HttpRequest, template: str, **context: Any

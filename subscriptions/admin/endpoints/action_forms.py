@@ -110,6 +110,6 @@ def next_window() -> dict[str, Any]:
 
 
 def last_week() -> dict[str, Any]:
-    """Return the week that ends now."""
+    """Return the week that ends now; with the minute that is not over."""
     now = timezone.localtime()
-    return {"since": now - _LOOK_BACK, "until": now}
+    return {"since": now - _LOOK_BACK, "until": now + timedelta(minutes=1)}

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
 
 from subscriptions.admin.rows import delivery_row, passed
@@ -19,6 +20,7 @@ from subscriptions.models import (
 )
 from subscriptions.queries.endpoints import (
     consent_steps,
+    deeds,
     portal_links,
     secrets_in_force,
     windows_ahead,
@@ -26,17 +28,18 @@ from subscriptions.queries.endpoints import (
 from subscriptions.queries.health import (
     COUNT_LIMIT,
     SAMPLE,
+    SLICE_SAMPLE,
     Health,
     Slice,
+    attempts_over_time,
     health,
-    recent_attempts,
 )
 from subscriptions.queries.hindrances import hindrances
 from subscriptions.queries.manifests import manifests_of
 from subscriptions.queries.redeliveries import caught_up_at, redeliveries_of
 from tenants.actors import actor_of
-from tenants.console.charts import bars
-from tenants.models import Tenant
+from tenants.console.charts import bars, lines
+from tenants.models import AuditEntry, Tenant
 
 _LOG_LENGTH = 15
 #: Of how many of the newest deliveries some of one status are looked for.
@@ -45,6 +48,9 @@ _STEPS_SHOWN = 6
 _VALUES_SHOWN = 10
 _REDELIVERIES_SHOWN = 5
 _MANIFESTS_SHOWN = 7
+_DEEDS_SHOWN = 8
+#: Times that a picture is labelled with.
+_TICKS = 6
 _GOOD_RATE, _FAIR_RATE = 0.99, 0.9
 #: Redeliveries older than this are of no interest to who looks at the endpoint.
 _RECENT = timedelta(days=7)
@@ -57,6 +63,7 @@ def endpoint_page(request: HttpRequest, endpoint: Endpoint) -> dict[str, Any]:
     seen = health(tenant, endpoint)
     windows = list(windows_ahead(tenant, endpoint, now))
     steps = consent_steps(tenant, endpoint)[:_STEPS_SHOWN]
+    over_time = attempts_over_time(tenant, endpoint, now)
     return {
         "now": now,
         "tiles": tiles(endpoint, seen, now),
@@ -64,8 +71,10 @@ def endpoint_page(request: HttpRequest, endpoint: Endpoint) -> dict[str, Any]:
         "health": seen,
         "last_error_ago": _ago(seen.last_error_at, now),
         "last_success_ago": _ago(seen.last_success_at, now),
-        "chart": attempts_chart(recent_attempts(tenant, endpoint, now)),
+        "attempts_chart": attempts_chart(over_time),
+        "latency_chart": latency_chart(over_time),
         "consent_steps": [consent_row(step) for step in steps],
+        "deeds": [deed_row(entry) for entry in deeds(tenant, endpoint)[:_DEEDS_SHOWN]],
         "windows": windows,
         "secrets": secrets_in_force(tenant, endpoint, now),
         "portal_links": portal_links(tenant, endpoint, now),
@@ -104,17 +113,33 @@ def tiles(endpoint: Endpoint, seen: Health, now: datetime) -> list[dict[str, Any
             "tone": "bad" if seen.dead else "",
         },
         _breaker_tile(endpoint, now),
+        _consent_tile(endpoint),
     ]
 
 
 def _breaker_tile(endpoint: Endpoint, now: datetime) -> dict[str, Any]:
     tile = {"label": "Breaker", "value": Breaker(endpoint.breaker).label}
     if endpoint.breaker == Breaker.CLOSED:
-        return {**tile, "note": "it is sent to as usual"}
+        return {**tile, "note": "nothing has tripped it"}
     if endpoint.hold_until and endpoint.hold_until > now:
         probe_at = timezone.localtime(endpoint.hold_until)
         return {**tile, "note": f"next probe at {probe_at:%H:%M:%S}", "tone": "bad"}
     return {**tile, "note": "a probe is on its way", "tone": "warn"}
+
+
+def _consent_tile(endpoint: Endpoint) -> dict[str, Any]:
+    """Return the consent, and until when the lease holds it."""
+    tile = {"label": "Consent", "tone": "warn"}
+    if endpoint.consented_at is None:
+        if endpoint.consent_due_at is None:
+            return {**tile, "value": "None", "note": "nobody asks for it"}
+        return {**tile, "value": "Asked", "note": "messages wait for it"}
+    note = "without an end"
+    if endpoint.consent_expires_at is not None:
+        note = f"until {timezone.localtime(endpoint.consent_expires_at):%-d %b %H:%M}"
+    if endpoint.consent_step and not endpoint.proposed_url:
+        return {**tile, "value": "Granted", "note": f"{note}, not renewed yet"}
+    return {"label": "Consent", "value": "Granted", "note": note}
 
 
 def _ago(moment: datetime | None, now: datetime) -> str:
@@ -125,8 +150,9 @@ def _ago(moment: datetime | None, now: datetime) -> str:
 def _of_attempts(seen: Health) -> str:
     if not seen.attempts:
         return "no attempt yet"
-    latest = "latest " if seen.attempts >= SAMPLE else ""
-    return f"of the {latest}{seen.attempts:,} attempt{'s' * (seen.attempts > 1)}"
+    if seen.attempts >= SAMPLE:
+        return f"of the latest {seen.attempts:,}"
+    return f"of {seen.attempts:,} attempt{'s' * (seen.attempts > 1)}"
 
 
 def _rate_tone(rate: float | None) -> str:
@@ -159,19 +185,42 @@ def bounded(count: int) -> str:
 
 
 def attempts_chart(found: list[Slice]) -> dict[str, Any] | None:
-    """Return the picture of the latest attempts; None: there are none."""
+    """
+    Return the picture of how attempts went; None: there are none.
+
+    In numbers; where a stretch had more than are looked at, in shares.
+    """
     if not found:
         return None
+    is_counted = all(one.attempts < SLICE_SAMPLE for one in found)
+    series: dict[str, list[float]] = {"succeeded": [], "failed": []}
+    for one in found:
+        scale = 1 if is_counted else 100 / max(one.attempts, 1)
+        series["succeeded"].append(one.succeeded * scale)
+        series["failed"].append((one.attempts - one.succeeded) * scale)
+    chart = bars(_stretches(found), series, "attempts" if is_counted else "%")
+    most = {} if is_counted else {"max": 100}
+    return {**chart, **most, "precision": 0, "ticks": _TICKS}
+
+
+def latency_chart(found: list[Slice]) -> dict[str, Any] | None:
+    """Return the picture of how long answers took; None: none came."""
+    if all(one.p50_ms is None for one in found):
+        return None
+    series: dict[str, list[float | None]] = {
+        "p50": [one.p50_ms for one in found],
+        "p95": [one.p95_ms for one in found],
+    }
+    return {**lines(_stretches(found), series, "ms"), "ticks": _TICKS}
+
+
+def _stretches(found: list[Slice]) -> list[str]:
+    """Return the beginnings of the stretches, as exactly as tells them apart."""
     local = [timezone.localtime(one.start_at) for one in found]
     span = local[-1] - local[0]
     form = "%H:%M:%S" if span < timedelta(minutes=10) else "%H:%M"
     form = "%-d %b %H:%M" if span > timedelta(days=1) else form
-    series = {
-        "succeeded": [float(one.succeeded) for one in found],
-        "failed": [float(one.failed) for one in found],
-    }
-    chart = bars([f"{moment:{form}}" for moment in local], series, "attempts")
-    return {**chart, "precision": 0, "ticks": 8}
+    return [f"{moment:{form}}" for moment in local]
 
 
 def _filter(dimension: str, values: Sequence[str]) -> tuple[str, str]:
@@ -193,6 +242,16 @@ def consent_row(step: Any) -> dict[str, Any]:
         "lapsed": ("Lapsed", "bad"),
     }.get(step.step, (step.step.capitalize(), "quiet"))
     return {"step": step, "word": word, "tone": tone}
+
+
+def deed_row(entry: AuditEntry) -> dict[str, Any]:
+    """Return what the page shows of an entry of the audit trail."""
+    words = entry.action.removeprefix("endpoint.").replace(".", " ").replace("_", " ")
+    return {
+        "entry": entry,
+        "words": words.capitalize(),
+        "href": reverse("admin:tenants_auditentry_change", args=[entry.pk]),
+    }
 
 
 def _latest(tenant: Tenant, endpoint: Endpoint, now: datetime) -> list[Redelivery]:

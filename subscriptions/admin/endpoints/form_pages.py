@@ -84,7 +84,7 @@ class EndpointPages(TenantAdmin):
             messages.success(request, done)
             return self.to_page(thing)
 
-        return self.form_page(request, form, saved, **context)
+        return self.form_page(request, form, saved, thing=thing, **context)
 
     # --- Settings and secrets ------------------------------------------------
     def edit_view(self, request: HttpRequest, object_id: UUID) -> HttpResponse:

@@ -8,18 +8,21 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
+from django.utils.text import Truncator
 from unfold.decorators import display
 
-from subscriptions.admin.endpoints.detail import endpoint_page, percent
+from subscriptions.admin.endpoints.detail import bounded, endpoint_page, percent
 from subscriptions.admin.endpoints.redelivering_pages import EndpointRedelivering
 from subscriptions.admin.endpoints.settings_forms import EndpointForm
 from subscriptions.admin.rows import TONES
 from subscriptions.models import Breaker, Endpoint, EndpointStatus
-from subscriptions.queries.health import COUNT_LIMIT, Health, healths
+from subscriptions.queries.health import Health, healths
 from subscriptions.services import endpoints
 from tenants.actors import actor_of
 from tenants.console.pages import Button, actor_and_tenant
 
+#: Of a URL in the list.
+_SHOWN_CHARACTERS = 60
 _STATUS_LABELS = {
     "Active": "success",
     "Pending": "warning",
@@ -79,9 +82,11 @@ class EndpointAdmin(EndpointRedelivering):
     list_display = (
         "callback_url",
         "state",
+        "consent",
         "success",
-        "p95",
+        "latency",
         "waiting",
+        "given_up",
         "breaker_word",
         "last_error",
     )
@@ -110,8 +115,11 @@ class EndpointAdmin(EndpointRedelivering):
 
     @display(description="Callback URL", header=True)
     def callback_url(self, endpoint: Endpoint) -> tuple[str, str]:
-        """Return the URL, and what it is for."""
-        return endpoint.url, endpoint.description
+        """Return the URL, and what it is for: their beginnings."""
+        return (
+            Truncator(endpoint.url).chars(_SHOWN_CHARACTERS),
+            Truncator(endpoint.description).chars(_SHOWN_CHARACTERS),
+        )
 
     @display(description="Status", label=_STATUS_LABELS)
     def state(self, endpoint: Endpoint) -> str:
@@ -123,17 +131,31 @@ class EndpointAdmin(EndpointRedelivering):
         """Return the share of the latest attempts that succeeded."""
         return percent(_health(endpoint).success_rate)
 
-    @display(description="p95")
-    def p95(self, endpoint: Endpoint) -> str:
-        """Return within what time nearly every answer came."""
-        found = _health(endpoint).p95_ms
-        return "–" if found is None else f"{found:,} ms"  # noqa: RUF001 (an empty cell)
+    @display(description="Consent until")
+    def consent(self, endpoint: Endpoint) -> Any:
+        """Return the end of the lease; it is renewed before."""
+        if endpoint.consented_at is None:
+            return "none yet" if endpoint.consent_due_at else "none"
+        ends_at = endpoint.consent_expires_at
+        return timezone.localdate(ends_at) if ends_at else "granted"
+
+    @display(description="Answers in (p50, p95)")
+    def latency(self, endpoint: Endpoint) -> str:
+        """Return within what time half of all answers came, and nearly all."""
+        found = _health(endpoint)
+        if found.p95_ms is None:
+            return "–"  # noqa: RUF001 (an empty cell)
+        return f"{found.p50_ms:,} / {found.p95_ms:,} ms"
 
     @display(description="Waiting")
     def waiting(self, endpoint: Endpoint) -> str:
         """Return how many messages wait."""
-        count = _health(endpoint).waiting
-        return f"{count:,}{'+' if count >= COUNT_LIMIT else ''}"
+        return bounded(_health(endpoint).waiting)
+
+    @display(description="Given up")
+    def given_up(self, endpoint: Endpoint) -> str:
+        """Return how many messages were given up."""
+        return bounded(_health(endpoint).dead)
 
     @display(description="Breaker", label=_BREAKER_LABELS)
     def breaker_word(self, endpoint: Endpoint) -> str:
@@ -197,7 +219,11 @@ class EndpointAdmin(EndpointRedelivering):
         endpoints.send_test(
             **actor_and_tenant(request), endpoint=thing, now=timezone.now()
         )
-        messages.success(request, "A test is on its way; it appears in the log below.")
+        if thing.status == EndpointStatus.ACTIVE:
+            said = "A test is on its way; it appears in the log below."
+        else:
+            said = "A test waits in the log below, until messages flow."
+        messages.success(request, said)
 
     def do_keep(self, request: HttpRequest, thing: Endpoint) -> None:
         """Give up the new URL that is being asked."""

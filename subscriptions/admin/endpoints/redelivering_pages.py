@@ -1,10 +1,12 @@
 """The forms that send again to a callback URL, or give up for good."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 
 from subscriptions.admin.endpoints.action_forms import (
     DiscardForm,
@@ -12,10 +14,14 @@ from subscriptions.admin.endpoints.action_forms import (
     ReplayForm,
     last_week,
 )
+from subscriptions.admin.endpoints.detail import bounded
 from subscriptions.admin.endpoints.form_pages import EndpointPages, Page
-from subscriptions.models import Redelivery
+from subscriptions.models import Endpoint, Redelivery
+from subscriptions.queries.health import health
+from subscriptions.queries.undelivered import oldest_dead_at
 from subscriptions.services.deliveries import discard_all
 from subscriptions.services.redelivering import recover, replay
+from tenants.actors import actor_of
 from tenants.console.pages import actor_and_tenant
 from tenants.database import console_clock
 
@@ -50,10 +56,17 @@ class EndpointRedelivering(EndpointPages):
             RecoverForm,
             save,
             title=f"Recover what {thing} missed",
-            intro=f"Every message that was given up is sent again. {_GOES_ON}",
-            initial={"since": last_week()["since"]},
+            intro=f"{_given_up(request, thing)} Every one that was given up since then "
+            f"is sent again. {_GOES_ON}",
+            initial={"since": self._missed_since(request, thing)},
             submit="Recover",
         )
+
+    def _missed_since(self, request: HttpRequest, thing: Endpoint) -> datetime:
+        """Return a moment that leaves out nothing of what was given up."""
+        since: datetime = last_week()["since"]
+        oldest = oldest_dead_at(actor_of(request).tenant, thing)
+        return since if oldest is None else min(since, timezone.localtime(oldest))
 
     def replay_view(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
         """Ask which device and period, and send that again exactly as then."""
@@ -93,9 +106,10 @@ class EndpointRedelivering(EndpointPages):
             DiscardForm,
             save,
             title=f"Discard what {thing} was not sent",
-            intro="What was given up is marked as cancelled, and is not recovered any "
-            "more. Messages that wait are not touched.",
+            intro=f"{_given_up(request, thing)} They are marked as cancelled, and are "
+            "not recovered any more. Messages that wait are not touched.",
             submit="Discard",
+            is_destructive=True,
         )
 
 
@@ -104,3 +118,11 @@ def _begun(redelivery: Redelivery) -> str:
         return "There is nothing to send in that time."
     plural = "" if redelivery.total == 1 else "s"
     return f"{redelivery.total:,} message{plural} to send; the bar below shows how far."
+
+
+def _given_up(request: HttpRequest, thing: Endpoint) -> str:
+    """Return how many messages to the endpoint were given up."""
+    count = health(actor_of(request).tenant, thing).dead
+    if count == 1:
+        return "1 message to it was given up."
+    return f"{bounded(count) if count else 'No'} messages to it were given up."
