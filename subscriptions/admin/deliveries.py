@@ -105,7 +105,9 @@ class DeliveryAdmin(TenantAdmin):
         if not term:
             return queryset, False
         tenant = actor_of(request).tenant
-        found = search(tenant, term, receipts_of(tenant, term))
+        one = request.GET.get(_OF_ENDPOINT)
+        endpoint_id = UUID(one) if one else None
+        found = search(tenant, term, receipts_of(tenant, term), endpoint_id)
         return queryset.filter(pk__in=[one.pk for one in found]), False
 
     # --- One -----------------------------------------------------------------

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from subscriptions.models import Delivery, DeliveryStatus, EndpointStatus
 from subscriptions.portal.access import Visit
+from subscriptions.queries.health import SAMPLE, Health
 from subscriptions.queries.outcome_words import outcome_words
 from subscriptions.queries.timeline import Step, attempts_shown, story, timeline
 
@@ -79,7 +80,15 @@ def percent(share: float | None) -> str:
     """Return a share in words; all is said only when it is all."""
     if share is None:
         return ""
-    return "all" if share == 1 else f"{min(share * 100, 99.9):.1f} %"
+    return "all" if share == 1 else f"{int(share * 1000) / 10:g} %"
+
+
+def of_attempts(stands: Health) -> str:
+    """Return how many attempts the share is of."""
+    if not stands.attempts:
+        return "no attempt yet"
+    latest = "the latest " if stands.attempts >= SAMPLE else ""
+    return f"of {latest}{stands.attempts:,} attempt{'s' * (stands.attempts > 1)}"
 
 
 def long_time(seconds: float) -> str:

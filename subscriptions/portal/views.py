@@ -30,8 +30,14 @@ from subscriptions.portal.guarding import (
     guarded_reply,
     has_ended,
 )
-from subscriptions.portal.shown import delivery_shown, long_time, percent, row_shown
-from subscriptions.queries.deliveries import messages_meant
+from subscriptions.portal.shown import (
+    delivery_shown,
+    long_time,
+    of_attempts,
+    percent,
+    row_shown,
+)
+from subscriptions.queries.deliveries import LOOK_BACK, messages_meant
 from subscriptions.queries.endpoints import secrets_in_force, windows_ahead
 from subscriptions.queries.health import health
 from subscriptions.queries.hindrances import hindrances
@@ -146,6 +152,7 @@ def _standing(visit: Visit) -> dict[str, Any]:
         "endpoint": endpoint,
         "health": stands,
         "success": percent(stands.success_rate),
+        "of_attempts": of_attempts(stands),
         "hindrances": hindrances(
             endpoint,
             list(windows_ahead(tenant, endpoint, now)),
@@ -160,11 +167,14 @@ def _standing(visit: Visit) -> dict[str, Any]:
 
 def _wanted(tenant: Tenant, data: dict[str, Any]) -> Wanted:
     about = data.get("about", "")
-    meant = messages_meant(tenant, about, receipts_of(tenant, about)) if about else None
+    meant = None
+    if about:
+        receipts = receipts_of(tenant, about)
+        meant = frozenset(messages_meant(tenant, about, receipts, LOOK_BACK))
     return Wanted(
         status=data.get("status", ""),
         event_type=data.get("event_type", ""),
-        message_ids=None if meant is None else frozenset(meant),
+        message_ids=meant,
         before=_message_id(data.get("before", "")),
     )
 

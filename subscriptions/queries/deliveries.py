@@ -17,6 +17,7 @@ from tenants.identifiers import IdentifierInvalid, parse_public_id
 from tenants.models import Tenant
 
 __all__ = [
+    "LOOK_BACK",
     "SEARCH_LIMIT",
     "Undelivered",
     "deliveries_of",
@@ -34,6 +35,8 @@ __all__ = [
 _MOST_LANES = 10
 #: Deliveries that a search finds at most, and messages that it looks for.
 SEARCH_LIMIT = 100
+#: Messages about a device among which those to one endpoint are looked for.
+LOOK_BACK = 10_000
 
 
 def messages_of(tenant: Tenant) -> QuerySet[Message]:
@@ -87,13 +90,17 @@ def messages_of_receipts(tenant: Tenant, receipt_ids: Collection[UUID]) -> list[
 
 
 def search(
-    tenant: Tenant, text: str, receipt_ids: Collection[UUID] = ()
+    tenant: Tenant,
+    text: str,
+    receipt_ids: Collection[UUID] = (),
+    endpoint_id: UUID | None = None,
 ) -> list[Delivery]:
     """
     Return the newest deliveries that the text stands for, SEARCH_LIMIT at most.
 
     `text`: a message's, delivery's or receipt's id, or a device's name, whole.
     `receipt_ids`: callbacks that the text stands for too, as a transaction id does.
+    `endpoint_id`: to this endpoint alone; none: to any.
     """
     wanted = text.strip()
     if not wanted or "\0" in wanted:
@@ -101,20 +108,28 @@ def search(
     by_delivery = _parsed("dlv", wanted)
     if by_delivery is not None:
         rows = deliveries_of(tenant).filter(pk=by_delivery)
+    elif endpoint_id is None:
+        meant = messages_meant(tenant, wanted, receipt_ids)
+        rows = deliveries_of_messages(tenant, meant)
     else:
-        rows = deliveries_of_messages(
-            tenant, messages_meant(tenant, wanted, receipt_ids)
+        meant = messages_meant(tenant, wanted, receipt_ids, LOOK_BACK)
+        rows = deliveries_of(tenant).filter(
+            endpoint_id=endpoint_id, message_id__in=meant
         )
     return list(rows.select_related("endpoint").order_by("-id")[:SEARCH_LIMIT])
 
 
 def messages_meant(
-    tenant: Tenant, text: str, receipt_ids: Collection[UUID] = ()
+    tenant: Tenant,
+    text: str,
+    receipt_ids: Collection[UUID] = (),
+    limit: int = SEARCH_LIMIT,
 ) -> Collection[UUID]:
     """
     Return the ids of the newest messages that the text stands for.
 
-    `text`: a message's or receipt's id, or a device's name, whole.
+    `text`: a message's or receipt's id, or a device's name, whole; of a device `limit`
+    at most.
     """
     wanted = text.strip()
     message_id, receipt_id = _parsed("msg", wanted), _parsed("rcp", wanted)
@@ -123,7 +138,7 @@ def messages_meant(
     if receipt_id is not None:
         return messages_of_receipts(tenant, [receipt_id])
     return {
-        *newest_messages_about(tenant, wanted),
+        *newest_messages_about(tenant, wanted, limit),
         *(messages_of_receipts(tenant, receipt_ids) if receipt_ids else ()),
     }
 

@@ -8,12 +8,11 @@ from django.db import connection
 from django.db.models import QuerySet
 
 from subscriptions.models import Delivery, DeliveryStatus, Endpoint
+from subscriptions.queries.deliveries import LOOK_BACK
 from tenants.models import Tenant
 from tenants.queries import key_digest
 
 PAGE_LENGTH = 25
-#: Of how many of the newest messages one type is looked for: a page has its bound.
-LOOK_BACK = 10_000
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,8 @@ _DEEDS = {
 class Step:
     """Something that happened to the message, or that is to come."""
 
-    #: `received`, `processed`, `published`, `attempt`, `deed`, `ended`, `ahead`; `held`:
-    #: it is due, and waits until then.
+    #: `received`, `processed`, `published`, `attempt`, `deed`, `ended`, `ahead`, or
+    #: `held`: it is due, and waits until then.
     kind: str
     #: Null: nobody knows yet.
     at: datetime | None

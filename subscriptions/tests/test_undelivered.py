@@ -9,7 +9,12 @@ from django.test.utils import CaptureQueriesContext
 
 from subscriptions.models import Delivery, Endpoint, MaintenanceWindow
 from subscriptions.queries import undelivered as module
-from subscriptions.queries.deliveries import Undelivered, search, undelivered
+from subscriptions.queries.deliveries import (
+    SEARCH_LIMIT,
+    Undelivered,
+    search,
+    undelivered,
+)
 from subscriptions.tests.delivering import make_endpoint
 from subscriptions.tests.history import by_message, write_history
 from tenants.database import acting_for, pipeline
@@ -204,6 +209,17 @@ def test_a_delivery_is_found_by_whatever_is_known_of_it(
     assert found(tenant, "WM 1") == [gone, delivery]
     assert found(tenant, "transaction/17", receipt) == [delivery]
     assert found(stranger.tenant, "WM 1", receipt) == []
+
+
+def test_one_endpoints_deliveries_are_found_behind_all_that_others_were_sent(
+    tenant: Tenant,
+) -> None:
+    one, other = make(tenant, "one"), make(tenant, "other")
+    (message,) = write_history(one, YESTERDAY, devices=["WM 1"])
+    write_history(other, NOW, count=SEARCH_LIMIT, devices=["WM 1"])
+    with acting_for(tenant):
+        seen = search(tenant, "WM 1", endpoint_id=one.pk)
+    assert [delivery.message_id for delivery in seen] == [message]
 
 
 @pytest.mark.parametrize(
