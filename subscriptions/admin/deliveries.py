@@ -52,7 +52,10 @@ class DeliveryAdmin(TenantAdmin):
 
     detail_template = "console/delivery.html"
     empty_title = "No messages yet"
-    empty_text = "They appear here once something happens that an endpoint asked for."
+    empty_text = (
+        "They appear here once something happens that an endpoint asked for: Endpoints "
+        "says who is told of what."
+    )
     list_display = (
         "created_at",
         "event_type",
@@ -66,7 +69,7 @@ class DeliveryAdmin(TenantAdmin):
     list_select_related = ("endpoint",)
     #: Any name: how it is searched is below.
     search_fields = ("message_id",)
-    search_help_text = "Device, transaction, receipt, message, delivery"
+    search_help_text = "Device, transaction id or any other id"
     list_before_template = "console/deliveries_of.html"  # type: ignore[assignment]  # unfold's default is None
     ordering = ("-id",)
 

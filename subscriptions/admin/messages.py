@@ -25,7 +25,10 @@ class MessageAdmin(TenantAdmin):
 
     detail_template = "console/message.html"
     empty_title = "No messages yet"
-    empty_text = "They appear here once something happens that an endpoint asked for."
+    empty_text = (
+        "They appear here once something happens that an endpoint asked for: Endpoints "
+        "says who is told of what."
+    )
     list_display = ("created_at", "event_type", "name")
     ordering = ("-id",)
 
