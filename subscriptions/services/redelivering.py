@@ -167,7 +167,7 @@ def _check(wanted: Redelivery, now: datetime) -> None:
     first = now - timedelta(days=days)
     if wanted.since < first:
         raise PeriodOutOfReach(
-            f"Messages are kept for {days} days: since {first.isoformat()}."
+            f"since: messages are kept for {days} days, since {first:%Y-%m-%d}."
         )
     if wanted.kind == RedeliveryKind.REPLAY and wanted.since >= wanted.until:
         raise PeriodOutOfReach("The period ends before it begins, or is yet to come.")

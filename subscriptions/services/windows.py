@@ -87,10 +87,10 @@ def schedule_window(  # noqa: PLR0913 (a window is these, and who asks when)
 
 def _check(start_at: datetime, end_at: datetime, reason: str, now: datetime) -> None:
     if end_at <= start_at:
-        raise WindowInvalid("end_at: after start_at, and after now.")
+        raise WindowInvalid("end_at: it must come after the start, and after now.")
     if end_at - start_at > LONGEST:
         raise WindowInvalid(
-            f"end_at: at most {LONGEST.days} days after start_at; pause the endpoint "
+            f"end_at: at most {LONGEST.days} days after the start; pause the endpoint "
             "for longer."
         )
     if start_at - now > FARTHEST:

@@ -152,3 +152,41 @@ def test_pictures_count_attempts_while_all_of_them_are_seen() -> None:
     assert [one["data"] for one in latency["datasets"]] == [[20, None], [90, None]]
     assert latency_chart([none]) is None
     assert attempts_chart([]) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "sent", "field", "words"),
+    [
+        (
+            "window",
+            {"start_at": "2026-11-02T10:00", "end_at": "2026-11-01T10:00"},
+            "end_at",
+            "It must come after the start",
+        ),
+        (
+            "credentials",
+            {"certificate": "x", "key": "y"},
+            "certificate",
+            "be read as PEM",
+        ),
+        (
+            "credentials",
+            {"token_url": "https://login.example/"},
+            "token_url",
+            "is a text of",
+        ),
+        (
+            "recover",
+            {"since": "2020-01-01T10:00", "rate_per_s": 1},
+            "since",
+            "400 days",
+        ),
+    ],
+)
+def test_what_a_service_refuses_is_said_at_the_field_it_means(
+    browser: Client, endpoint: Endpoint, name: str, sent: Any, field: str, words: str
+) -> None:
+    reply = browser.post(address(name, endpoint.pk), sent)
+    (said,) = reply.context["form"].errors[field]
+    assert words in said
+    assert "Nothing is saved" in reply.text

@@ -342,7 +342,7 @@ def test_what_cannot_be_done_is_refused_with_the_reason(
 
 
 def test_the_reach_is_named_when_it_is_passed(start: Start) -> None:
-    with pytest.raises(PeriodOutOfReach, match="Messages are kept for 400 days: since"):
+    with pytest.raises(PeriodOutOfReach, match="messages are kept for 400 days, since"):
         start(since=NOW - timedelta(days=500))
     assert start(since=NOW - timedelta(days=400)).total == 0
 

@@ -1,6 +1,6 @@
 """Forms in the console's look, whose choices are the actor's tenant's."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,6 +18,7 @@ from unfold.widgets import (
 )
 
 from tenants.actors import Actor
+from tenants.problems import Problem
 
 #: The first that fits is taken: a multiple choice is a select too.
 _LOOKS: tuple[tuple[type[forms.Widget], list[str]], ...] = (
@@ -65,6 +66,8 @@ class ConsoleForm(forms.Form):
 
     #: Empty: the fields follow one another without titles.
     field_groups: ClassVar[Sequence[FieldGroup]] = ()
+    #: Which field a service means by a name that the form does not have.
+    problem_fields: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:
         self.actor = actor
@@ -78,6 +81,23 @@ class ConsoleForm(forms.Form):
 
     def fill_choices(self) -> None:
         """Set the choices that depend on the actor's tenant."""
+
+    def refuse(self, problem: Problem) -> None:
+        """Say what the service refused, at the field that it names, if it names one."""
+        text = str(problem) or problem.title
+        name, _, words = text.partition(": ")
+        field = self.problem_fields.get(name, name)
+        if words and field in self.fields:
+            self.add_error(field, words[:1].upper() + words[1:])
+        else:
+            self.add_error(None, text)
+
+    def refusals(self) -> list[str]:
+        """Return what is said above the form; empty: nothing was refused."""
+        above = [str(error) for error in self.non_field_errors()]
+        if above or not self.errors:
+            return above
+        return ["Nothing is saved: see what is marked below."]
 
     def grouped(self) -> list[tuple[FieldGroup, list[forms.BoundField]]]:
         """Return the groups, each with its fields."""

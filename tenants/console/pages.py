@@ -266,7 +266,7 @@ class TenantAdmin(ModelAdmin):
                 with transaction.atomic():
                     return save(form.cleaned_data)
             except Problem as problem:
-                form.add_error(None, str(problem) or problem.title)
+                form.refuse(problem)
         back = self.to_page(context["thing"]) if "thing" in context else self.to_list()
         return self.page(
             request, "console/form.html", form=form, back=back.url, **context

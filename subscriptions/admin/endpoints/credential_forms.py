@@ -41,6 +41,7 @@ def _removal(label: str) -> forms.BooleanField:
 class CredentialsForm(ConsoleForm):
     """Signatures, custom headers, client certificate and OAuth 2."""
 
+    problem_fields = {"client_certificate": "certificate", "oauth2": "token_url"}
     field_groups = (
         FieldGroup("Signatures beside v1", ("extra_signatures",)),
         FieldGroup(
