@@ -76,6 +76,8 @@ def test_why_nothing_arrives_is_read_and_mended(
         expect(page.locator("[data-tile='given up'] b")).to_have_text("1")
         expect(page.locator("#last-error")).to_contain_text("503")
         expect(page.locator("canvas[data-chart='attempts-series']")).to_be_visible()
+        expect(page.locator("canvas[data-chart='latency-series']")).to_be_visible()
+        a_marked_text_is_left_alone(page)
 
         page.get_by_role("link", name="Undelivered").click()
         dead = page.locator("#dead tbody tr")
@@ -92,6 +94,16 @@ def test_why_nothing_arrives_is_read_and_mended(
         newest(page, "delivered")
         page.get_by_role("link", name="Undelivered").click()
         expect(page.locator("#all-well")).to_be_visible()
+
+
+def a_marked_text_is_left_alone(page: Page) -> None:
+    """Mark a reason, as for copying it: the page does not renew itself meanwhile."""
+    renews = """document.getElementById('live').dispatchEvent(
+        new CustomEvent('htmx:beforeRequest', {bubbles: true, cancelable: true}))"""
+    assert page.evaluate(renews)
+    page.evaluate("getSelection().selectAllChildren(document.getElementById('health'))")
+    assert not page.evaluate(renews)
+    page.evaluate("getSelection().removeAllRanges()")
 
 
 def read_why(page: Page) -> None:

@@ -120,7 +120,7 @@ def tiles(endpoint: Endpoint, seen: Health, now: datetime) -> list[dict[str, Any
 def _breaker_tile(endpoint: Endpoint, now: datetime) -> dict[str, Any]:
     tile = {"label": "Breaker", "value": Breaker(endpoint.breaker).label}
     if endpoint.breaker == Breaker.CLOSED:
-        return {**tile, "note": "nothing has tripped it"}
+        return {**tile, "note": "not tripped"}
     if endpoint.hold_until and endpoint.hold_until > now:
         probe_at = timezone.localtime(endpoint.hold_until)
         return {**tile, "note": f"next probe at {probe_at:%H:%M:%S}", "tone": "bad"}
