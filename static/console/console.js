@@ -14,15 +14,15 @@
       x: {
         stacked: Boolean(spec.stacked),
         grid: { display: false },
-        ticks: { color: "#9ca3af", maxTicksLimit: spec.ticks || 12, maxRotation: 0 },
+        ticks: { color: colour("--gh-quiet"), maxTicksLimit: spec.ticks || 12, maxRotation: 0 },
       },
       y: {
         stacked: Boolean(spec.stacked),
         beginAtZero: true,
         max: spec.max,
-        title: { display: Boolean(spec.unit), text: spec.unit, color: "#9ca3af" },
+        title: { display: Boolean(spec.unit), text: spec.unit, color: colour("--gh-quiet") },
         grid: { color: colour("--gh-line") },
-        ticks: { color: "#9ca3af", maxTicksLimit: 6, precision: spec.precision },
+        ticks: { color: colour("--gh-quiet"), maxTicksLimit: 6, precision: spec.precision },
       },
     },
   });

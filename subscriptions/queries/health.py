@@ -205,7 +205,7 @@ def attempts_over_time(
         return []
     width_s = _width_s((now - first).total_seconds())
     begin, end = int(first.timestamp()) // width_s, int(now.timestamp()) // width_s
-    values = {
+    values: dict[str, Any] = {
         "tenant": tenant.pk,
         "endpoint": endpoint.pk,
         "starts": [
