@@ -85,7 +85,7 @@ def _tiles(seen: Activity, now: datetime) -> list[dict[str, Any]]:
         {
             "label": "Failing",
             "value": bounded(seen.failing),
-            "note": f"{bounded(seen.retrying)} retrying, {bounded(seen.dead)} dead",
+            "note": f"{bounded(seen.retrying)} retrying, {bounded(seen.dead)} given up",
             "tone": "bad" if seen.failing else "",
         },
     ]

@@ -21,9 +21,9 @@ TONES = {
 #: The list's colours of a delivery's status.
 STATUS_LABELS = {
     "Delivered": "success",
-    "Pending": "warning",
+    "Waiting": "warning",
     "Retrying": "danger",
-    "Dead": "danger",
+    "Given up": "danger",
     "Cancelled": "info",
 }
 #: Up to here seconds matter.

@@ -11,10 +11,10 @@ from tenants.models import Tenant
 class DeliveryStatus(models.TextChoices):
     """How a message stands with one endpoint."""
 
-    PENDING = "pending", "Pending"
+    PENDING = "pending", "Waiting"
     DELIVERED = "delivered", "Delivered"
     #: Every attempt failed; it waits for a person.
-    DEAD = "dead", "Dead"
+    DEAD = "dead", "Given up"
     CANCELLED = "cancelled", "Cancelled"
 
 
