@@ -227,6 +227,15 @@ def test_a_few_that_get_no_answer_are_as_much_evidence() -> None:
     assert pacing.evidence_s(one.endpoint_id, 2.0) == 1.0
 
 
+def test_one_place_held_in_vain_for_most_of_a_minute_is_as_much_evidence() -> None:
+    pacing, one = Pacing(), opening()
+    found = []
+    for now in (15.0, 30.0, 45.0, 60.0):
+        answer(pacing, one, now, None, took_s=15)
+        found.append(pacing.evidence_s(one.endpoint_id, now))
+    assert found == [None, None, None, 60.0]
+
+
 def test_evidence_is_nothing_old_and_nothing_mixed() -> None:
     pacing, one = Pacing(), opening()
     for _ in range(EVIDENCE_WEIGHT):

@@ -39,7 +39,8 @@ FAILING_STREAK = 3
 SLOW_S = 1.0
 #: The breaker opens when results of such weight within so long fail by such a share. A
 #: few messages that are refused run through their schedule; one that gets no answer, or
-#: is one too many, weighs more: it held a place, or asks for peace.
+#: is one too many, weighs more: it held a place, or asks for peace. As many seconds of
+#: places held in vain are as much: who never answers is tried by few at a time.
 EVIDENCE_WEIGHT = 50
 COSTLY_WEIGHT = 5
 EVIDENCE_S = 60.0
@@ -85,6 +86,24 @@ class Room(NamedTuple):
     is_for_quick: bool
 
 
+class _Ended(NamedTuple):
+    """A request that has ended: when it began, when it ended, and its verdict."""
+
+    started: float
+    at: float
+    verdict: bool | None
+
+    @property
+    def weight(self) -> int:
+        """What it weighs as evidence."""
+        return COSTLY_WEIGHT if self.verdict is None else 1
+
+    @property
+    def held_s(self) -> float:
+        """How long it held a place in vain."""
+        return self.at - self.started if self.verdict is None else 0.0
+
+
 @dataclass
 class _Pace:
     limit: float = FIRST_LIMIT
@@ -102,10 +121,7 @@ class _Pace:
     waiting: int = 0
     #: What is on its way and since when, the oldest first.
     flying: dict[Hashable, float] = field(default_factory=dict)
-    #: When each of the latest requests began, and its verdict.
-    results: deque[tuple[float, bool | None]] = field(
-        default_factory=lambda: deque(maxlen=_EVIDENCE_KEPT)
-    )
+    results: deque[_Ended] = field(default_factory=lambda: deque(maxlen=_EVIDENCE_KEPT))
 
     def is_slow(self, now: float) -> bool:
         """Whether its answers take long, or the one that is awaited."""
@@ -144,7 +160,7 @@ class _Pace:
         self.failures = 0 if verdict else self.failures + 1
         self.spared_until = -math.inf if verdict else self.spared_until
         self.is_throttled = verdict is None
-        self.results.append((started, verdict))
+        self.results.append(_Ended(started, now, verdict))
         if verdict:
             # Only a limit that is made use of grows: another one proves nothing.
             if 2 * (len(self.flying) + 1) >= self.limit:
@@ -155,14 +171,15 @@ class _Pace:
 
     def evidence_s(self, now: float) -> float | None:
         """Return how far back the evidence goes, and forget it; None: too little."""
-        while self.results and self.results[0][0] < now - EVIDENCE_S:
+        while self.results and self.results[0].at < now - EVIDENCE_S:
             self.results.popleft()
-        costly = sum(verdict is None for _, verdict in self.results) * COSTLY_WEIGHT
-        failed = costly + sum(verdict is False for _, verdict in self.results)
-        weight = failed + sum(verdict is True for _, verdict in self.results)
-        if weight < EVIDENCE_WEIGHT or failed < EVIDENCE_SHARE * weight:
+        weight = sum(one.weight for one in self.results)
+        failed = sum(one.weight for one in self.results if not one.verdict)
+        held_s = sum(one.held_s for one in self.results)
+        is_enough = max(weight, held_s) >= EVIDENCE_WEIGHT
+        if not is_enough or failed < EVIDENCE_SHARE * weight:
             return None
-        oldest = min(started for started, _ in self.results)
+        oldest = min(one.started for one in self.results)
         self.results.clear()
         self.spared_until = now + _SPARED_S
         return now - oldest
