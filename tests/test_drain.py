@@ -46,12 +46,12 @@ def listening(
         yield running
 
 
-def wait_until(fact: Callable[[], bool], timeout_s: float = 15) -> None:
+def wait_until(fact: Callable[[], object], timeout_s: float = 15) -> None:
     pause = threading.Event()
     deadline = time.monotonic() + timeout_s
     while not fact():
         assert time.monotonic() < deadline
-        pause.wait(0.02)
+        pause.wait(0.002)
 
 
 def is_ready(running: Running) -> bool:
@@ -160,6 +160,26 @@ def test_workers_do_not_outlive_their_main_process(tmp_path: Path) -> None:
         wait_until(lambda: not any(map(lives, workers)), timeout_s=5)
         # A process has ended before the last of its threads gives up the socket.
         wait_until(lambda: not accepts(running), timeout_s=5)
+
+
+def test_a_worker_that_is_told_to_end_before_it_serves_ends(tmp_path: Path) -> None:
+    with listening(tmp_path) as running:
+        (first,) = workers_of(running)
+        first.kill()
+        wait_until(lambda: [one for one in workers_of(running) if one != first])
+        (second,) = (one for one in workers_of(running) if one != first)
+        # It drops its main process' handler, and has one of its own some time later.
+        wait_until(lambda: not catches(second, signal.SIGINT))
+        wait_until(lambda: catches(second, signal.SIGINT))
+        second.send_signal(signal.SIGINT)
+        wait_until(lambda: not lives(second), timeout_s=5)
+
+
+def catches(process: psutil.Process, number: signal.Signals) -> bool:
+    """Whether it has a handler for the signal."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    (caught,) = (line for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
 
 
 def lives(process: psutil.Process) -> bool:

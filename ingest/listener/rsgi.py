@@ -113,6 +113,7 @@ class RsgiListener:
         loop.add_signal_handler(signal.SIGTERM, _end_when_due, loop)
         loop.run_until_complete(self._start())
         # When the loop runs, the socket listens.
+        loop.call_soon(workers.hear_signals)
         loop.call_soon(workers.say_that_it_serves)
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
