@@ -82,7 +82,14 @@ def test_a_path_that_is_none_is_a_problem_document() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["invoices/%00/", "invoices/2016%00.pdf", "accounts/%00/", "a/%00"]
+    "path",
+    [
+        "invoices/%00/",
+        "invoices/2016%00.pdf",
+        "accounts/%00/",
+        "callbacks/%00/",
+        "a/%00",
+    ],
 )
 def test_a_name_that_none_can_have_is_not_found(
     new_tenant: NewTenant, path: str

@@ -114,7 +114,7 @@ def test_auditors_read_callbacks_clerks_do_not_and_neither_decides(
 
 
 @pytest.mark.parametrize(
-    "receipt", ["rcp_1", "src_" + "0" * 32, "%00", "rcp_" + "g" * 32]
+    "receipt", ["rcp_1", "src_" + "0" * 32, "%01", "rcp_" + "g" * 32]
 )
 def test_what_is_no_receipt_is_not_found(owner: Caller, receipt: str) -> None:
     assert code(owner.get(f"/callbacks/{receipt}/")) == (404, "callback_unknown")
