@@ -279,14 +279,14 @@ def test_a_reply_that_trickles_ends_at_the_deadline() -> None:
         pytest.raises(Undecided, match="did not end in time"),
     ):
         sender.send_bytes("t/1", BODY)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
 
 
 def test_a_handshake_that_trickles_ends_at_the_deadline() -> None:
     def serve(door: socket.socket) -> None:
         with door.accept()[0] as link:
             # A record that has 16 KiB of a server's hello before it.
-            trickle(link, b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc" + b"\x03" * 150)
+            trickle(link, b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc" + b"\x03" * 1_500)
 
     began = time.monotonic()
     patience = Pauses().patience(attempts=1, timeout_s=0.3)
@@ -298,7 +298,7 @@ def test_a_handshake_that_trickles_ends_at_the_deadline() -> None:
             pytest.raises(Undecided, match="did not end in time"),
         ):
             sender.send_bytes("t/1", BODY)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
 
 
 def test_an_answer_that_comes_before_the_body_was_read_counts() -> None:
