@@ -107,14 +107,15 @@ def make_due(cursor: Cursor, endpoint_ids: Collection[UUID]) -> None:
     if not endpoint_ids:
         return
     # Not while one is on its way, not while the token server refuses, and not again
-    # and again for a receiver that takes none.
+    # and again for a receiver that takes none. Who is told of a 401 may hold other
+    # endpoints' rows: one that somebody else holds is left to the next 401.
     cursor.execute(
         """UPDATE subscriptions_endpoint e SET oauth2_due_at = now()
         FROM (SELECT id FROM subscriptions_endpoint
             WHERE id = ANY(%s::uuid[]) AND oauth2_token_url <> ''
                 AND oauth2_error = ''
                 AND oauth2_asked_at < now() - %s * interval '1 s'
-            ORDER BY id FOR UPDATE) stale
+            FOR UPDATE SKIP LOCKED) stale
         WHERE e.id = stale.id""",
         [list(endpoint_ids), RENEW_PAUSE_S],
     )

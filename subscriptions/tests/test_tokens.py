@@ -8,7 +8,9 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs
 
+import psycopg
 import pytest
+from django.conf import settings
 from django.db.models.functions import Now
 from django.test import override_settings
 
@@ -199,6 +201,12 @@ def test_receivers_401_renews_a_token_that_is_not_fresh(tenant: Tenant) -> None:
         changed(endpoint, oauth2_asked_at="2026-01-01T00:00:00Z", oauth2_error="x")
         assert make_due() > 2000
         changed(endpoint, oauth2_error="")
+        with psycopg.connect(settings.DATABASE_URL) as rival:
+            rival.execute(
+                "SELECT FROM subscriptions_endpoint WHERE id = %s FOR UPDATE",
+                [endpoint.pk],
+            )
+            assert make_due() > 2000
         assert make_due() <= 0
         assert tokens.fetch_tokens() == 1
         assert make_due() > 2000
