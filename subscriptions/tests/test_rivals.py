@@ -194,9 +194,10 @@ def test_deleting_an_endpoint_waits_for_its_window_before_it_locks_the_endpoint(
 
 
 def test_no_claim_waits_for_an_endpoint_whose_window_is_over(tenant: Tenant) -> None:
-    busy, _ = make_endpoint(tenant, URL)
-    other, _ = make_endpoint(tenant, URL)
     ended_at = timezone.now() - timedelta(seconds=1)
+    # Its rate has something to give by now.
+    busy, _ = make_endpoint(tenant, URL, rate_used_until=ended_at)
+    other, _ = make_endpoint(tenant, URL)
     with acting_for(tenant):
         MaintenanceWindow.objects.create(
             tenant=tenant,
