@@ -102,7 +102,7 @@ def an_attempt(delivery: Delivery) -> None:
     holes = ", ".join(["%s"] * len(names))
     with pipeline() as lane:
         lane.execute(
-            f"INSERT INTO subscriptions_attempt ({', '.join(names)})"  # noqa: S608
+            f"INSERT INTO subscriptions_attempt ({', '.join(names)})"  # noqa: S608 (own names)
             f" VALUES ({holes})",
             [getattr(row, field.attname) for field in Attempt._meta.fields],
         )
