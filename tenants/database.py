@@ -117,6 +117,19 @@ def join_by_index(cursor: Cursor) -> None:
     )
 
 
+def walk_by_index(cursor: Cursor) -> None:
+    """
+    Have this transaction read rows in the order of an index where there is one.
+
+    A queue that was empty when it was last analysed would else be read whole and
+    sorted, once for each of its lanes.
+    """
+    cursor.execute(
+        """SELECT set_config('enable_sort', 'off', true),
+            set_config('enable_incremental_sort', 'off', true)"""
+    )
+
+
 def columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
     """Return the columns of rows, as `unnest` takes them."""
     return [list(column) for column in zip(*rows, strict=True)]

@@ -23,6 +23,7 @@ from tenants import doorbell
 from tenants.actors import Actor
 from tenants.database import acting_for, pipeline
 from tenants.models import Tenant
+from tests.plans import analyse
 
 HOUR_S = 3600
 AT = "2016-01-01T00:00:00Z"
@@ -287,6 +288,7 @@ def crowd(tenant: Tenant) -> Generator[None, None, None]:
             FROM generate_series(1, 100000) AS n""",
             [tenant.pk],
         )
+    analyse("ingest_channelwatch")
     yield
     with acting_for(tenant), connection.cursor() as cursor:
         cursor.execute(

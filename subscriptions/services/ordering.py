@@ -14,7 +14,13 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from subscriptions.rendering import Place
-from tenants.database import Cursor, columns, join_by_index, pipeline
+from tenants.database import (
+    Cursor,
+    columns,
+    join_by_index,
+    pipeline,
+    walk_by_index,
+)
 
 #: tenant, endpoint, device.
 _Lane = tuple[int, UUID, str]
@@ -226,6 +232,7 @@ def release_stuck() -> int:
     """Put right what a crash or a mistake left behind; return the deliveries due."""
     with pipeline() as lane, lane.cursor() as cursor:
         join_by_index(cursor)
+        walk_by_index(cursor)
         cursor.execute(_STUCK, [MOST_AT_ONCE])
         found = cursor.fetchall()
         freed = release(cursor, [(row[0], row[1]) for row in found if row[4]])

@@ -16,9 +16,10 @@ from subscriptions.services import ordering
 from subscriptions.services.ordering import release, release_stuck
 from subscriptions.services.publishing import Event, publish
 from subscriptions.tests.delivering import make_endpoint
-from tenants.database import acting_for, join_by_index, pipeline
+from tenants.database import acting_for, join_by_index, pipeline, walk_by_index
 from tenants.models import Tenant
 from tenants.services import NewTenant
+from tests.plans import analyse, forget_rows
 
 URL = "https://subscriber.example/hook"
 
@@ -281,6 +282,7 @@ def rows_read(lane: Any) -> int:
     """How many places the sweep reads."""
     explain = "EXPLAIN (ANALYZE, FORMAT JSON)"
     join_by_index(lane.cursor())
+    walk_by_index(lane.cursor())
     found = lane.execute(f"{explain} {ordering._STUCK}", [1_000]).fetchone()
     nodes, rows = [found[0][0]["Plan"]], 0
     while nodes:
@@ -291,10 +293,14 @@ def rows_read(lane: Any) -> int:
     return round(rows)
 
 
+@pytest.mark.parametrize("analysed", ["as it is", "when it was empty"])
 def test_sweep_reads_the_first_of_a_lane_however_long_it_is(
-    tenant: Tenant, endpoint: Endpoint
+    tenant: Tenant, endpoint: Endpoint, analysed: str
 ) -> None:
     tell(about(tenant, "A"))
+    analyse("subscriptions_laneplace")
+    if analysed == "when it was empty":
+        forget_rows("subscriptions_laneplace")
     with pipeline() as lane, lane.transaction(force_rollback=True):
         before = rows_read(lane)
         lane.execute(

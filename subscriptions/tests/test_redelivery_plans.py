@@ -11,6 +11,7 @@ from subscriptions.tests.delivering import make_endpoint
 from subscriptions.tests.history import by_message, write_history
 from tenants.database import acting_for
 from tenants.models import Tenant
+from tests.plans import analyse
 
 
 def test_every_step_and_count_reads_by_an_index(tenant: Tenant) -> None:
@@ -19,6 +20,7 @@ def test_every_step_and_count_reads_by_an_index(tenant: Tenant) -> None:
     yesterday = now - timedelta(days=1)
     write_history(endpoint, yesterday, count=3_000, status="delivered", devices=["a"])
     write_history(endpoint, yesterday, count=500)
+    analyse("subscriptions_delivery", "subscriptions_messagedevice")
     values: dict[str, Any] = {
         "tenant": endpoint.tenant_id,
         "endpoint": endpoint.pk,

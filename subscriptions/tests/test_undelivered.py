@@ -22,6 +22,7 @@ from tenants.identifiers import new_id, public_id
 from tenants.mail import mail_admins
 from tenants.models import Tenant
 from tenants.services import NewTenant
+from tests.plans import analyse
 
 NOW = datetime.now(tz=UTC)
 YESTERDAY = NOW - timedelta(days=1)
@@ -170,6 +171,7 @@ def test_the_answer_reads_the_indexes_of_what_is_undelivered_alone(
     endpoint = make(tenant)
     write_history(endpoint, YESTERDAY, count=5_000, status="delivered")
     write_history(endpoint, YESTERDAY, count=10)
+    analyse("subscriptions_delivery", "subscriptions_endpoint")
     values = {"tenant": tenant.pk, "limit": 1_000, "sample": 200}
     with acting_for(tenant), connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN {module._COUNTS}", values)
