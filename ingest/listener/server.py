@@ -30,6 +30,35 @@ STREAMS = 64
 RESPAWN_PAUSE_S = 0.5
 #: Seconds that a worker has to come up, when it replaces one that serves.
 START_TIMEOUT_S = 30.0
+#: Seconds between two looks of the main process at what it was told.
+LOOK_S = 0.05
+
+
+class Wakes:
+    """
+    What wakes Granian's main loop: that there is something to do, and nothing else.
+
+    The event it brings takes a lock: set by a signal's handler that interrupts the very
+    thread that waits for it, it waits for itself for ever; and a signal that comes a
+    moment before that thread goes to sleep is heard when the next one wakes it.
+    """
+
+    def __init__(self, server: MPServer) -> None:
+        self._server = server
+
+    def wait(self) -> None:
+        """Return when the server has been told something."""
+        told = self._server
+        while not (
+            told.interrupt_signal or told.reload_signal or told.interrupt_children
+        ):
+            time.sleep(LOOK_S)
+
+    def set(self) -> None:
+        """Do nothing: who calls this has said what there is to do."""
+
+    def clear(self) -> None:
+        """Do nothing: it is cleared by being done."""
 
 
 class DrainingServer(MPServer):
@@ -62,6 +91,7 @@ class DrainingServer(MPServer):
             workers_kill_timeout=STOP_TIMEOUT_S,
         )
         self._drain_s = settings.DRAIN_S
+        self.main_loop_interrupt: Any = Wakes(self)
 
     def signal_handler_interrupt(
         self, number: int = signal.SIGINT, frame: FrameType | None = None
@@ -86,7 +116,6 @@ class DrainingServer(MPServer):
     def _reload(self, spawn_target: Any, target_loader: Any) -> None:
         """Replace the workers one by one, each when the next one serves."""
         self.reload_signal = False
-        self.main_loop_interrupt.clear()
         for place, old in enumerate(list(self.wrks)):
             fresh: Any = self._spawn_worker(
                 idx=old.idx, target=spawn_target, callback_loader=target_loader
