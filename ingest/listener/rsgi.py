@@ -158,18 +158,18 @@ def _settle_memory() -> None:
 
 
 def _end_when_due(loop: asyncio.AbstractEventLoop) -> None:
-    """End by SIGTERM: when the drain is over, or at once when there is none."""
+    """End by SIGTERM: when the drain is over, or soon when there is none."""
     if drain.is_on():
-        _end_after_drain(loop)
+        _end_unless_draining()
     else:
-        loop.call_later(_MOMENT_S, _end_after_drain, loop)
+        loop.call_later(_MOMENT_S, _end_unless_draining)
 
 
-def _end_after_drain(loop: asyncio.AbstractEventLoop) -> None:
-    # By SIGINT Granian ends a worker as soon as its requests are answered.
-    loop.call_later(
-        max(drain.ends_at() - monotonic(), 0), os.kill, os.getpid(), signal.SIGINT
-    )
+def _end_unless_draining() -> None:
+    # Until then, callbacks are taken; the main process says when it is over.
+    if drain.ends_at() <= monotonic():
+        # By SIGINT Granian ends a worker as soon as its requests are answered.
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 listener = RsgiListener()

@@ -6,8 +6,10 @@ The main process answers signals; its workers answer devices. SIGTERM begins the
 answered by what became of them. Source: docs/explanation/processes.md
 """
 
+import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -105,6 +107,13 @@ class DrainingServer(MPServer):
         drain.begin(0)
         super().signal_handler_interrupt()  # type: ignore[no-untyped-call]  # untyped there
 
+    def shutdown(self, exit_code: int = 0) -> None:
+        """End; workers that were told to, or did so by themselves, have not failed."""
+        for worker in self.wrks:
+            worker.interrupt_by_parent = True
+        self.interrupt_children.clear()
+        super().shutdown(exit_code)  # type: ignore[no-untyped-call]  # untyped there
+
     def _respawn_workers(self, *arguments: Any, **options: Any) -> None:
         """Start workers again, however often they die."""
         time.sleep(RESPAWN_PAUSE_S)
@@ -140,7 +149,10 @@ class DrainingServer(MPServer):
 
 
 def _end(worker: Any) -> None:
-    worker.terminate()
+    worker.interrupt_by_parent = True
+    # SIGTERM would wait for the end of a drain.
+    with suppress(ProcessLookupError):
+        os.kill(worker.inner.pid, signal.SIGINT)
     worker.join(STOP_TIMEOUT_S)
     if worker.is_alive():
         worker.kill()
