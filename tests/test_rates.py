@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import ExitStack
 from pathlib import Path
+from statistics import median
 from uuid import uuid4
 
 import pytest
@@ -248,10 +249,12 @@ def test_a_frozen_redis_costs_one_short_wait_and_the_share_holds(
         assert time.monotonic() - started < 0.5
         assert first.is_local
         assert rates.IS_LOCAL._value.get() == 1
+        took_s = []
         for _ in range(50):
             started = time.monotonic()
             assert await burst(first, (limit(10),), 20) == 5
-            assert time.monotonic() - started < 0.04
+            took_s.append(time.monotonic() - started)
+        assert median(took_s) < 0.04
         redis.process.send_signal(signal.SIGCONT)
         await until(lambda: not first.is_local)
         assert await burst(first, (limit(10),), 20) == 10

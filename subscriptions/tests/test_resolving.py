@@ -277,20 +277,20 @@ def test_look_up_that_hangs_ends_at_the_deadline_and_holds_nobody_up() -> None:
     assert ended["slow"].error == "dns_error"
     assert "0.3 s" in ended["slow"].detail
     assert 0.3 <= ended["slow"].duration_s < 1
-    assert ended["good"].duration_s < 0.3
+    assert ended["good"].duration_s < ended["slow"].duration_s
 
 
-@override_settings(DELIVERY_TIMEOUT_S=0.6)
+@override_settings(DELIVERY_TIMEOUT_S=1.2)
 def test_look_up_counts_towards_the_deadline_of_all() -> None:
     def ask(_: str) -> list[str]:
-        time.sleep(0.3)
+        time.sleep(1)
         return ["127.0.0.1"]
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://a.example:{silent.getsockname()[1]}/"
         (outcome,) = send_all([Request(url, body=b"{}")], Resolver(ask))
     assert outcome.error == "timeout"
-    assert outcome.duration_s < 0.9
+    assert outcome.duration_s < 2
 
 
 def test_answer_for_a_driver_that_is_gone_goes_nowhere() -> None:

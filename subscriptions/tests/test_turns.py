@@ -80,14 +80,14 @@ def test_what_comes_while_a_worker_lingers_needs_no_bell(tenant: Tenant) -> None
     with receiving() as receiver:
         make_endpoint(tenant, receiver.url)
         publish_to(tenant)
-        worker = threading.Thread(target=deliver, kwargs={"linger_s": 0.5})
+        worker = threading.Thread(target=deliver, kwargs={"linger_s": 3.0})
         worker.start()
         for count in range(1, 4):
             receiver.wait_for(count)
             started = time.monotonic()
             publish_to(tenant)
             receiver.wait_for(count + 1)
-            assert time.monotonic() - started < 0.4
+            assert time.monotonic() - started < 2
         worker.join(10)
     assert not worker.is_alive()
 
