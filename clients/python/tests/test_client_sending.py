@@ -335,15 +335,6 @@ def test_tls_is_spoken_with_whoever_has_a_good_certificate(tmp_path: Path) -> No
     assert (server.connections, len(server.requests)) == (2, 2)
 
 
-def test_an_interim_reply_is_taken_for_none_to_the_next_callback() -> None:
-    early = b"HTTP/1.1 103 Early Hints\r\n\r\n" + accepted()
-    script = [early, accepted(status="duplicate"), accepted("t/2")]
-    with answering(*script) as server, client(server) as sender:
-        assert sender.send_bytes("t/1", BODY).status == "duplicate"
-        assert sender.send_bytes("t/2", BODY).attempts == 1
-    assert server.connections == 2
-
-
 def test_nobody_there_is_undecided() -> None:
     with answering() as server:
         pass

@@ -27,6 +27,8 @@ USER_AGENT = "gridhook-client/0.1.0"
 #: Read of a reply at most.
 REPLY_LIMIT_BYTES = 64 * 1024
 _PIECE_BYTES = 16 * 1024
+#: Interim replies, such as 103 Early Hints, before the one that counts.
+INTERIM_LIMIT = 16
 #: The longest pause that a reply may ask for.
 RETRY_AFTER_LIMIT_S = 86_400.0
 _BATCH = "application/cloudevents-batch+json"
@@ -226,6 +228,25 @@ def _words(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
+class _Response(http.client.HTTPResponse):
+    """The reply that counts: interim ones before it are passed over."""
+
+    def begin(self) -> None:
+        """
+        Read status and headers.
+
+        Raises: HTTPException: so many interim replies are none.
+        """
+        for _ in range(INTERIM_LIMIT + 1):
+            super().begin()
+            # After 101 comes another protocol.
+            if self.status >= HTTPStatus.OK or self.status < HTTPStatus.PROCESSING:
+                return
+            # It reads the next one as if there had been none.
+            self.headers = None  # type: ignore[assignment]
+        raise http.client.HTTPException(f"More than {INTERIM_LIMIT} interim replies")
+
+
 class _Connection:
     """One connection to the platform, kept while it serves."""
 
@@ -250,6 +271,7 @@ class _Connection:
         else:
             tls = None
             self._http = http.client.HTTPConnection(parts.hostname, parts.port)
+        self._http.response_class = _Response
         self._tls = tls
 
     def close(self) -> None:
@@ -286,7 +308,6 @@ class _Connection:
             with self._http.getresponse() as response:
                 content, is_whole = _content(response)
                 asked = response.getheader("Retry-After", "")
-        # After an interim reply (103) comes another, which is none to the next one.
         if not is_whole or response.status < HTTPStatus.OK:
             self.close()
         return _Reply(response.status, content, retry_after(asked))
