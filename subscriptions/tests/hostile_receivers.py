@@ -3,10 +3,18 @@
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from django.test import override_settings
+
+from subscriptions.http import Driver, Outcome, Request
+
+DEADLINE_S = 1.5
+MEMORY_BYTES = 20 * 1024 * 1024
 #: How it behaves once the request's beginning was read.
 Script = Callable[[socket.socket, threading.Event], None]
 
@@ -97,3 +105,39 @@ def at_large(receivers: Sequence[HostileReceiver]) -> Generator[None]:
         for thread in threads:
             thread.join(5)
             assert not thread.is_alive()
+
+
+def met(
+    receivers: Sequence[HostileReceiver], urls: dict[str, str]
+) -> dict[str, Outcome]:
+    """Ask all of them at once; the deadline holds, and memory is flat."""
+    ended: dict[str, Outcome] = {}
+    with (
+        override_settings(DELIVERY_TIMEOUT_S=DEADLINE_S),
+        at_large(receivers),
+        Driver[str]() as driver,
+    ):
+        before = most = _resident_bytes()
+        started = time.monotonic()
+        for name, url in urls.items():
+            driver.add(Request(url, body=b"{}"), name)
+        while len(driver):
+            ended.update(driver.step(0.2))
+            most = max(most, _resident_bytes())
+        assert time.monotonic() - started < DEADLINE_S + 1
+    assert most - before < MEMORY_BYTES
+    return ended
+
+
+def check_bounds(outcome: Outcome, error: str, status_code: int | None) -> None:
+    """Tell whether it is what an attempt has of such a receiver, within its bounds."""
+    assert (outcome.error, outcome.status_code) == (error, status_code), outcome.detail
+    assert outcome.duration_s < DEADLINE_S + 0.5
+    assert len(outcome.body) <= 65536
+    assert len(outcome.head) <= 4096
+    assert len(outcome.detail) <= 300
+    assert (error == "") or outcome.detail
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
