@@ -8,7 +8,7 @@ Source: docs/explanation/delivery.md
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from subscriptions.consent import Answer, Verdict
@@ -69,6 +69,8 @@ class Decision:
     is_rate_kept: bool = False
     #: The proposed URL takes the place of the one in force.
     is_moved: bool = False
+    #: The proposed URL wants no messages: it is given up.
+    is_proposal_over: bool = False
     #: The schedule of questions begins anew.
     is_anew: bool = False
     #: Seconds until the next question; None: at the renewal, if there is a lease.
@@ -88,6 +90,8 @@ def decide(standing: Standing, answers: Mapping[Question, Answer]) -> Decision:
     moved = answers.get(Question.MOVE)
     if moved is not None and moved.has_consented:
         return _granted(moved, is_moved=True)
+    if moved is not None and moved.verdict == Verdict.GONE:
+        standing = replace(standing, has_proposed_url=False)
     asked = answers.get(Question.CONSENT)
     if asked is None:
         decision = Decision(Lease.KEPT, "", is_renewal_asked=False)
@@ -150,16 +154,19 @@ def _not_yet(standing: Standing, answer: Answer) -> Decision:
 
 def _with_move(standing: Standing, current: Decision, moved: Answer) -> Decision:
     """Return the decision on the URL in force, with the next question to the other."""
+    is_over = moved.verdict == Verdict.GONE
     if not current.is_active:
-        return current
-    pause_s = None if moved.verdict == Verdict.GONE else _pause_s(standing.step)
+        return replace(current, is_proposal_over=is_over)
+    pause_s = None if is_over else _pause_s(standing.step)
     pauses = [pause for pause in (pause_s, current.pause_s) if pause is not None]
     is_refused = moved.verdict in {Verdict.REFUSED, Verdict.GONE}
     return Decision(
         current.lease,
-        f"The new URL: {moved.detail}",
+        f"The new URL{' is given up' if is_over else ''}: {moved.detail}",
         rate_per_min=current.rate_per_min,
         is_rate_kept=current.is_rate_kept,
+        is_proposal_over=is_over,
+        is_anew=is_over and current.pause_s is None,
         pause_s=min(pauses, default=None),
         step=current.step or ("refused" if is_refused else ""),
         is_renewal_asked=current.is_renewal_asked,

@@ -140,18 +140,19 @@ def _record(cursor: Cursor, told: Sequence[tuple[_Asking, Answer]]) -> None:
         make_due(cursor, [claim.endpoint_id])
     for asking, answer in told:
         _write_steps(cursor, claim, asking.destination.url, answer.steps)
+    first = told[0][0].destination.url
     if decision.step:
-        url = told[0][0].destination.url
         last = Step(decision.step, None, decision.detail)
-        _write_steps(cursor, claim, url, [last])
-    _tell(cursor, claim, decision, row[0])
+        _write_steps(cursor, claim, first, [last])
+    _tell(cursor, claim, decision, in_force=row[0], asked=first)
 
 
 # The token is the moment to which the claim moved `consent_due_at`.
 _DECIDE = """
 UPDATE subscriptions_endpoint e
 SET url = CASE WHEN %(moved)s THEN e.proposed_url ELSE e.url END,
-    proposed_url = CASE WHEN %(moved)s THEN '' ELSE e.proposed_url END,
+    proposed_url = CASE WHEN %(moved)s OR %(given_up)s THEN ''
+        ELSE e.proposed_url END,
     status = %(status)s::text, status_detail = %(detail)s,
     consented_at = CASE %(lease)s::text WHEN 'new' THEN now()
         WHEN 'kept' THEN e.consented_at END,
@@ -192,6 +193,7 @@ def _write(cursor: Cursor, claim: _Claim, decision: Decision) -> Any:
     """Return the URL that is in force now; None: it was asked anew meanwhile."""
     values = {
         "moved": decision.is_moved,
+        "given_up": decision.is_proposal_over,
         "status": "active" if decision.is_active else "pending",
         "detail": decision.detail[:_DETAIL_CHARACTERS],
         "lease": decision.lease.value,
@@ -237,13 +239,21 @@ def _write_steps(
     )
 
 
-def _tell(cursor: Cursor, claim: _Claim, decision: Decision, url: str) -> None:
+def _tell(
+    cursor: Cursor, claim: _Claim, decision: Decision, *, in_force: str, asked: str
+) -> None:
     """Write down what an admin should find, and send word of a consent that ended."""
+    url = in_force
     is_lost = claim.standing.has_consented and decision.lease == Lease.NONE
-    if not is_lost and not decision.is_moved:
+    if is_lost:
+        action = f"consent_{decision.step}"
+    elif decision.is_moved:
+        action = "url_changed"
+    elif decision.is_proposal_over:
+        action, url = "url_given_up", asked
+    else:
         return
     endpoint = public_id("ep", claim.endpoint_id)
-    action = f"consent_{decision.step}" if is_lost else "url_changed"
     record_own_audit(
         cursor,
         tenant_id=claim.tenant_id,

@@ -135,8 +135,24 @@ def test_new_url_that_does_not_consent_leaves_the_old_one_in_force(
     assert "The new URL" in decision.detail
 
 
-def test_new_url_that_is_gone_is_not_asked_again() -> None:
-    assert decided(MOVING, move=Verdict.GONE).pause_s is None
+def test_new_url_that_is_gone_is_given_up() -> None:
+    decision = decided(MOVING, move=Verdict.GONE)
+    assert (decision.lease, decision.pause_s) == (Lease.KEPT, None)
+    assert (decision.is_proposal_over, decision.is_anew) == (True, True)
+    assert not decided(MOVING, move=Verdict.REFUSED).is_proposal_over
+
+
+def test_new_url_that_is_gone_takes_no_place_when_the_old_one_withdraws() -> None:
+    decision = decided(MOVING_LATE, Verdict.REFUSED, Verdict.GONE)
+    assert (decision.lease, decision.step) == (Lease.NONE, "withdrawn")
+    assert (decision.is_moved, decision.is_proposal_over) == (False, True)
+    assert decision.pause_s == SCHEDULE_S[0]
+
+
+def test_new_url_that_is_gone_ends_no_try_for_the_old_ones_renewal() -> None:
+    decision = decided(MOVING_LATE, Verdict.UNANSWERED, Verdict.GONE)
+    assert (decision.lease, decision.pause_s) == (Lease.KEPT, SCHEDULE_S[1])
+    assert not decision.is_anew
 
 
 def test_old_url_is_renewed_while_the_new_one_is_asked() -> None:

@@ -23,7 +23,7 @@ from subscriptions.services.endpoints import (
 from subscriptions.tests.receivers import Received, Reply, receiving
 from tenants.actors import Actor
 from tenants.database import acting_for, pipeline
-from tenants.models import Tenant
+from tenants.models import AuditEntry, Tenant
 
 
 def register(tenant: Tenant, actor: Actor, url: str) -> Endpoint:
@@ -305,6 +305,30 @@ def test_new_url_of_a_stopped_endpoint_is_asked_when_it_is_resumed(
         assert reread(endpoint).status == "pending"
         ask_consent()
     assert reread(endpoint).status == "active"
+
+
+def test_new_url_that_answers_410_is_given_up(tenant: Tenant, actor: Actor) -> None:
+    with receiving() as old, receiving(lambda _: Reply(410)) as new:
+        endpoint = register(tenant, actor, old.url)
+        ask_consent()
+        with acting_for(tenant):
+            changes = {"url": new.url}
+            update_endpoint(
+                tenant=tenant, actor=actor, endpoint=endpoint, changes=changes
+            )
+        ask_consent()
+        assert reread(endpoint).status == "active"
+        assert (endpoint.url, endpoint.proposed_url) == (old.url, "")
+        assert "The new URL is given up" in endpoint.status_detail
+        assert due_in_s(endpoint) > timedelta(days=23).total_seconds()
+        asked = len(new.requests)
+        with acting_for(tenant):
+            Endpoint.objects.update(consent_due_at=datetime.now(tz=UTC))
+        ask_consent()
+    assert (len(old.requests), len(new.requests)) == (2, asked)
+    with acting_for(tenant):
+        told = AuditEntry.objects.get(action="endpoint.url_given_up")
+    assert told.detail["url"] == new.url
 
 
 def test_question_of_a_worker_that_died_is_asked_again_after_the_lease(
