@@ -80,12 +80,14 @@ def retry_delivery(
     reason = _why_not(current, now)
     if reason:
         raise DeliveryRefused(reason)
+    # A lease that is over stays, with its step: the claim to come tells of the attempt
+    # that was lost with its worker.
+    is_lost = current.leased_until is not None
     Delivery.objects.filter(tenant=tenant, pk=current.pk).update(
         status=DeliveryStatus.PENDING,
-        schedule_step=0,
+        schedule_step=int(is_lost),
         lane=min(current.lane, Lane.FRESH),
         claim_id=None,
-        leased_until=None,
         finished_at=None,
         next_attempt_at=Now(),
     )

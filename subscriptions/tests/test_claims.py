@@ -13,6 +13,7 @@ from django.test import override_settings
 
 from subscriptions.http import Outcome, send_all
 from subscriptions.models import Endpoint
+from subscriptions.services.deliveries import retry_delivery
 from subscriptions.services.delivering.claims import LOST_SPARED, Claimed, claim
 from subscriptions.services.delivering.pacing import FIRST_LIMIT
 from subscriptions.services.delivering.parcels import single
@@ -23,10 +24,13 @@ from subscriptions.tests.delivering import (
     deliver_until,
     deliveries,
     delivery_of,
+    due_in_s,
     make_endpoint,
     publish_to,
+    set_deliveries,
 )
 from subscriptions.tests.receivers import Received, Receiver, Reply, receiving
+from tenants.actors import Actor
 from tenants.database import acting_for, pipeline
 from tenants.models import Tenant
 from tenants.services import NewTenant
@@ -115,6 +119,50 @@ def test_message_that_loses_worker_after_worker_comes_to_an_end(tenant: Tenant) 
     publish_to(tenant)
     lose(tenant, 1 + LOST_SPARED + 2)
     assert delivery_of(tenant).schedule_step == 3
+
+
+def test_attempt_lost_after_a_retry_by_hand_spends_no_step_either(
+    tenant: Tenant, actor: Actor
+) -> None:
+    with receiving() as receiver:
+        make_endpoint(tenant, receiver.url)
+        publish_to(tenant)
+        set_deliveries(
+            tenant, "status = 'dead', attempt_count = 10, schedule_step = 10"
+        )
+        retry(tenant, actor)
+        lose(tenant, 3)
+        deliver()
+    delivery = delivery_of(tenant)
+    assert (delivery.status, delivery.attempt_count) == ("delivered", 14)
+    assert delivery.schedule_step == 1
+
+
+def retry(tenant: Tenant, actor: Actor) -> None:
+    with acting_for(tenant):
+        retry_delivery(
+            tenant=tenant,
+            actor=actor,
+            delivery=delivery_of(tenant),
+            now=datetime.now(tz=UTC),
+        )
+
+
+@override_settings(RETRY_SCHEDULE_S=[300.0, 1800.0])
+def test_attempt_that_was_lost_before_a_retry_by_hand_is_told(
+    tenant: Tenant, actor: Actor
+) -> None:
+    with receiving(lambda _: Reply(500)) as receiver:
+        make_endpoint(tenant, receiver.url)
+        publish_to(tenant)
+        lose(tenant, 1)
+        retry(tenant, actor)
+        deliver()
+        assert 300 <= due_in_s(delivery_of(tenant)) <= 330
+    assert [(one.number, one.error) for one in attempts(tenant)] == [
+        (1, "worker_lost"),
+        (2, "http_error"),
+    ]
 
 
 def test_workers_side_by_side_send_each_message_once(tenant: Tenant) -> None:

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 BATCHED_ROWS = 1_000
 #: How long a worker goes by what it saw, while its claims come back full.
 LOOK_S = 0.1
-#: Attempts lost with their workers that spend no step of the schedule.
+#: Attempts of a message lost with their workers that spend no step of its schedule.
 LOST_SPARED = 10
 _LOST_AT = 10
 _LATE = Lane.LATE.value
@@ -302,8 +302,10 @@ WITH picked AS (
 UPDATE subscriptions_delivery d
 SET claim_id = %s, leased_until = now() + %s::float8 * interval '1 s',
     attempt_count = d.attempt_count + 1,
-    schedule_step = d.schedule_step + CASE WHEN lost_at IS NULL
-        OR d.attempt_count - d.schedule_step >= %s THEN 1 ELSE 0 END
+    schedule_step = d.schedule_step + CASE WHEN lost_at IS NULL THEN 1
+        WHEN (SELECT count(*) FROM subscriptions_attempt a
+            WHERE a.tenant_id = d.tenant_id AND a.delivery_id = d.id
+                AND a.error = 'worker_lost') >= %s THEN 1 ELSE 0 END
 FROM picked
 WHERE d.ctid = picked.place
 RETURNING d.tenant_id, d.id, d.message_id, d.endpoint_id, d.claim_id,
