@@ -5,13 +5,16 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import connection
+from django.urls import reverse
 
 from config.console import activity
 from config.console.activity import Activity, Minute
 from conftest import make_tenant
+from ingest.tests.accepting import make_source
 from tenants.database import acting_for, pipeline
 from tenants.models import Tenant
 from tests.plans import analyse
+from tests.visitors import visitor
 
 NOW = datetime(2026, 3, 29, 1, 0, 30, tzinfo=UTC)
 
@@ -148,3 +151,13 @@ def test_an_hour_is_sixty_minutes_across_a_change_of_the_clock(
     assert len(minutes) == activity.MINUTES
     assert isinstance(minutes[0], Minute)
     assert minutes[-1].at - minutes[0].at == timedelta(minutes=59)
+
+
+def test_a_step_that_is_done_is_not_asked_for(tenant: Tenant) -> None:
+    browser = visitor(tenant)
+    form = reverse("admin:ingest_source_add")
+    first = browser.get(reverse("admin:index")).text
+    assert ("What to do next" in first, form in first) == (True, True)
+    make_source(tenant)
+    then = browser.get(reverse("admin:index")).text
+    assert ("What to do next" in then, form in then) == (True, False)

@@ -19,13 +19,13 @@ from subscriptions.admin.rows import (
     STATUS_LABELS,
     delivery_row,
     passed,
-    status_word,
 )
 from subscriptions.admin.undelivered import undelivered_page
 from subscriptions.models import Delivery, DeliveryStatus, Endpoint, MessageDevice
 from subscriptions.origins import receipts_of
 from subscriptions.queries.deliveries import search, waited_for
 from subscriptions.queries.outcome_words import outcome_words
+from subscriptions.queries.status_words import status_words
 from subscriptions.queries.timeline import (
     Step,
     attempts_shown,
@@ -76,7 +76,7 @@ class DeliveryAdmin(TenantAdmin):
     @display(description="Status", label=STATUS_LABELS)
     def state(self, delivery: Delivery) -> str:
         """Return the status in its colour."""
-        return status_word(delivery)
+        return status_words(delivery)[0]
 
     @display(description="Attempts")
     def attempts(self, delivery: Delivery) -> int:

@@ -26,6 +26,7 @@ def event_types_page(page: TenantAdmin, request: HttpRequest) -> HttpResponse:
         request,
         "console/event_types.html",
         title="Event types",
+        opts=None,
         types=[_row(kind, wanted) for kind in CATALOGUE.values()],
     )
 

@@ -6,22 +6,21 @@ from typing import Any
 from django.urls import reverse
 from django.utils.timesince import timesince
 
-from subscriptions.models import Delivery, DeliveryStatus, EndpointStatus
+from subscriptions.models import Delivery, EndpointStatus
 from subscriptions.queries.outcome_words import outcome_words
+from subscriptions.queries.status_words import status_words
 
 TONES = {
     EndpointStatus.ACTIVE: "good",
     EndpointStatus.PENDING: "warn",
     EndpointStatus.PAUSED: "quiet",
     EndpointStatus.DISABLED: "bad",
-    DeliveryStatus.DELIVERED: "good",
-    DeliveryStatus.DEAD: "bad",
-    DeliveryStatus.CANCELLED: "quiet",
 }
 #: The list's colours of a delivery's status.
 STATUS_LABELS = {
     "Delivered": "success",
     "Waiting": "warning",
+    "Waits for its endpoint": "warning",
     "Retrying": "danger",
     "Given up": "danger",
     "Cancelled": "info",
@@ -40,21 +39,13 @@ def passed(since: datetime, until: datetime) -> str:
     return timesince(since, until)
 
 
-def status_word(delivery: Delivery) -> str:
-    """Return a delivery's status; one that failed before is retrying."""
-    if delivery.status == DeliveryStatus.PENDING and delivery.last_error:
-        return "Retrying"
-    return DeliveryStatus(delivery.status).label
-
-
 def delivery_row(delivery: Delivery) -> dict[str, Any]:
     """Return what a table shows of a delivery."""
-    word = status_word(delivery)
-    tone = TONES.get(DeliveryStatus(delivery.status), "warn")
+    word, tone = status_words(delivery)
     return {
         "delivery": delivery,
         "href": reverse("admin:subscriptions_delivery_change", args=[delivery.pk]),
         "status": word,
-        "tone": "bad" if word == "Retrying" else tone,
+        "tone": tone,
         "outcome": outcome_words(delivery.last_status_code, delivery.last_error),
     }

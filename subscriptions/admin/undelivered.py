@@ -26,6 +26,7 @@ def undelivered_page(page: TenantAdmin, request: HttpRequest) -> HttpResponse:
         request,
         "console/undelivered.html",
         title="Undelivered",
+        opts=None,
         now=now,
         found=found,
         dead=[_row(one) for one in found.dead],

@@ -10,15 +10,10 @@ from subscriptions.models import Delivery, DeliveryStatus, EndpointStatus
 from subscriptions.portal.access import Visit
 from subscriptions.queries.health import SAMPLE, Health
 from subscriptions.queries.outcome_words import outcome_words
+from subscriptions.queries.status_words import status_words
 from subscriptions.queries.timeline import Step, attempts_shown, story, timeline
 
 _BODY_SHOWN_BYTES = 16 * 1024
-_STANDING = {
-    DeliveryStatus.PENDING: ("Waiting", "warn"),
-    DeliveryStatus.DELIVERED: ("Delivered", "good"),
-    DeliveryStatus.DEAD: ("Given up", "bad"),
-    DeliveryStatus.CANCELLED: ("Cancelled", "quiet"),
-}
 #: Seconds between looks at what is about to be sent, and at what is not.
 _SOON_S, _LATER_S = 3, 30
 _RETRYABLE = {DeliveryStatus.PENDING, DeliveryStatus.DELIVERED, DeliveryStatus.DEAD}
@@ -26,7 +21,7 @@ _RETRYABLE = {DeliveryStatus.PENDING, DeliveryStatus.DELIVERED, DeliveryStatus.D
 
 def row_shown(visit: Visit, delivery: Delivery) -> dict[str, Any]:
     """Return a line of the list."""
-    words, tone = _standing(delivery)
+    words, tone = status_words(delivery)
     return {
         "delivery": delivery,
         "message": f"msg_{delivery.message_id.hex}",
@@ -35,12 +30,6 @@ def row_shown(visit: Visit, delivery: Delivery) -> dict[str, Any]:
         "tone": tone,
         "outcome": outcome_words(delivery.last_status_code, delivery.last_error),
     }
-
-
-def _standing(delivery: Delivery) -> tuple[str, str]:
-    if delivery.status == DeliveryStatus.PENDING and delivery.last_error:
-        return "Retrying", "bad"
-    return _STANDING[DeliveryStatus(delivery.status)]
 
 
 def delivery_shown(visit: Visit, delivery: Delivery) -> dict[str, Any]:

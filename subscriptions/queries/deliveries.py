@@ -77,7 +77,7 @@ def waited_for(delivery: Delivery) -> list[tuple[str, Delivery]]:
     mine = places.filter(delivery=delivery.pk).order_by("device")
     for place in mine[:_MOST_LANES]:
         lane = places.filter(device=place.device, sequence__lt=place.sequence)
-        first = lane.order_by("sequence").select_related("delivery").first()
+        first = lane.order_by("sequence").select_related("delivery__endpoint").first()
         if first is not None:
             found.append((place.device, first.delivery))
     return found

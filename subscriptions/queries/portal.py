@@ -71,7 +71,7 @@ def deliveries_shown(
     mine = Delivery.objects.filter(tenant=tenant, endpoint=endpoint)
     if wanted.before is not None:
         mine = mine.filter(message_id__lt=wanted.before)
-    found = _matching(mine, wanted)
+    found = _matching(mine, wanted).select_related("endpoint")
     return list(found.order_by("-message_id")[: PAGE_LENGTH + 1])
 
 

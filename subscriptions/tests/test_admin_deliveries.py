@@ -1,5 +1,6 @@
 """Finding deliveries in the console, and what has not arrived."""
 
+import re
 from typing import Any
 
 import pytest
@@ -13,7 +14,13 @@ from subscriptions.events import Event
 from subscriptions.filtering import Subject
 from subscriptions.models import Delivery, DeliveryStatus, Endpoint
 from subscriptions.services.publishing import publish
-from subscriptions.tests.delivering import deliveries, make_endpoint, publish_to
+from subscriptions.tests.delivering import (
+    deliveries,
+    make_endpoint,
+    publish_to,
+    set_deliveries,
+    set_endpoint,
+)
 from tenants.database import acting_for, pipeline
 from tenants.identifiers import new_id, public_id
 from tenants.models import Role, Tenant
@@ -50,6 +57,36 @@ def given_up(tenant: Tenant, count: int) -> None:
             last_error="http_error",
             last_status_code=404,
         )
+
+
+def test_what_failed_and_waits_for_a_stopped_endpoint_is_not_said_to_be_retried(
+    browser: Client, tenant: Tenant, endpoint: Endpoint
+) -> None:
+    change = reverse("admin:subscriptions_endpoint_change", args=[endpoint.pk])
+    pages = (reverse(LIST), change)
+    set_deliveries(tenant, "last_error = 'http_error', last_status_code = 500")
+    for page in pages:
+        shown = browser.get(page).content.decode()
+        assert "Waits for its endpoint" in shown
+        assert "Retrying" not in shown
+    set_endpoint(endpoint, status="active")
+    for page in pages:
+        assert "Retrying" in browser.get(page).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("subscriptions_delivery_undelivered", "Undelivered"),
+        ("subscriptions_message_event_types", "Event types"),
+    ],
+)
+def test_a_page_of_its_own_is_headed_by_its_own_name(
+    browser: Client, name: str, title: str
+) -> None:
+    shown = browser.get(reverse(f"admin:{name}")).content.decode()
+    (head,) = re.findall(r"<h1.*?</h1>", shown, re.DOTALL)
+    assert re.sub(r"<[^>]*>", "", head).split() == title.split()
 
 
 def test_a_delivery_is_found_by_its_ids_its_receipt_and_its_device(

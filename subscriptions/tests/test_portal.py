@@ -19,6 +19,7 @@ from subscriptions.tests.delivering import (
     deliveries,
     make_endpoint,
     publish_to,
+    set_deliveries,
 )
 from subscriptions.tests.receivers import Reply, receiving
 from subscriptions.tests.visiting import NOTE, URL, followed, make_link, newcomer, trail
@@ -301,6 +302,17 @@ def test_why_the_tenant_discarded_it_is_not_told(tenant: Tenant, actor: Actor) -
     page = browser.get(f"{home}deliveries/{delivery.public_id}/").text
     assert "<b>Cancelled</b>" in page
     assert "they do not pay" not in page
+
+
+def test_what_failed_before_its_endpoint_was_paused_waits_for_that(
+    tenant: Tenant, actor: Actor
+) -> None:
+    endpoint, _ = make_endpoint(tenant, "http://127.0.0.1:9/hook", status="paused")
+    publish_to(tenant)
+    set_deliveries(tenant, "last_error = 'http_error'")
+    browser, home = followed(make_link(tenant, actor, endpoint)[1])
+    page = browser.get(home).text
+    assert ("Waits for its endpoint" in page, "Retrying" in page) == (True, False)
 
 
 def test_a_button_that_cannot_be_carried_out_says_why(

@@ -278,7 +278,8 @@ def _log(request: HttpRequest, endpoint: Endpoint) -> dict[str, Any]:
     """Return the newest deliveries, of the status that the address asks for."""
     asked = request.GET.get("status", "")
     status = asked if asked in DeliveryStatus.values else ""
-    rows = Delivery.objects.filter(tenant=endpoint.tenant_id, endpoint=endpoint)
+    mine = Delivery.objects.filter(tenant=endpoint.tenant_id, endpoint=endpoint)
+    rows = mine.select_related("endpoint")
     return {
         "log_status": status,
         "log_statuses": [("", "All"), *DeliveryStatus.choices],
