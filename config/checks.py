@@ -29,6 +29,7 @@ def check_settings(
         _check_database,
         _check_ports,
         _check_tls,
+        _check_hsts,
         _check_networks,
         _check_callback_ports,
         _check_rate_limits,
@@ -118,6 +119,26 @@ def _check_tls() -> list[CheckMessage]:
         for path in (settings.TLS_CERT, settings.TLS_KEY)
         if path and not Path(path).is_file()
     ]
+
+
+def _check_hsts() -> list[CheckMessage]:
+    if settings.HSTS_S < 0:
+        return [
+            Error(
+                "GRIDHOOK_HSTS_S is negative.",
+                hint="Seconds, such as 31536000 for a year; 0 says nothing.",
+                id="gridhook.E018",
+            )
+        ]
+    if settings.HSTS_S and not settings.IS_CONSOLE_BEHIND_TLS:
+        return [
+            Warning(
+                "GRIDHOOK_HSTS_S is set, and GRIDHOOK_CONSOLE_URL is no https URL.",
+                hint="It is not sent: set GRIDHOOK_CONSOLE_URL to what people open.",
+                id="gridhook.W004",
+            )
+        ]
+    return []
 
 
 def _check_networks() -> list[CheckMessage]:

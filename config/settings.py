@@ -161,8 +161,11 @@ WHITENOISE_USE_FINDERS = True
 LOGIN_URL = reverse_lazy("admin:login")
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = CONSOLE_URL.startswith("https://")
+IS_CONSOLE_BEHIND_TLS = CONSOLE_URL.startswith("https://")
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = IS_CONSOLE_BEHIND_TLS
 X_FRAME_OPTIONS = "DENY"
+#: Seconds for which browsers that came by TLS come by nothing else; 0: it is not said.
+HSTS_S = env.integer("GRIDHOOK_HSTS_S", 0)
 #: The counts of limits on pages, in the console's one process. The backend's own 300
 #: are soon somebody's who wants others' counts forgotten.
 CACHES = {
@@ -195,6 +198,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "tenants.middleware.TransportPolicyMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "tenants.middleware.PagePolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

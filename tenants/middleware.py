@@ -50,6 +50,26 @@ class _SameRequestThere(HttpResponsePermanentRedirect):
     status_code = 308
 
 
+class TransportPolicyMiddleware:
+    """
+    Have browsers come by TLS alone, where there is TLS and the operator asks for it.
+
+    Not Django's own setting: that one has to believe a header about each request, which
+    anybody may send.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Answer the request."""
+        response = self._get_response(request)
+        if settings.HSTS_S and settings.IS_CONSOLE_BEHIND_TLS:
+            policy = f"max-age={settings.HSTS_S}"
+            response.headers["Strict-Transport-Security"] = policy
+        return response
+
+
 class SlashMiddleware(CommonMiddleware):
     """Lead a path without its last slash to the one with it."""
 

@@ -29,6 +29,8 @@ def test_the_settings_of_this_run_are_right() -> None:
         ({"LISTENER_PORT": 70000}, "gridhook.E004"),
         ({"TLS_CERT": "/etc/hostname"}, "gridhook.E005"),
         ({"TLS_CERT": "/nowhere", "TLS_KEY": "/nowhere"}, "gridhook.E006"),
+        ({"HSTS_S": -1, "IS_CONSOLE_BEHIND_TLS": True}, "gridhook.E018"),
+        ({"HSTS_S": 300, "IS_CONSOLE_BEHIND_TLS": False}, "gridhook.W004"),
         ({"CALLBACK_ALLOW_CIDRS": ["10.0.0.1/8"]}, "gridhook.E007"),
         ({"CALLBACK_PORTS": [443, 0]}, "gridhook.E016"),
         ({"RETRY_SCHEDULE_S": [5.0, -1.0]}, "gridhook.E008"),

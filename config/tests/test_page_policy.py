@@ -1,10 +1,11 @@
 """What the browser is told of a page: where it may load from, and send to."""
 
 import re
+from contextlib import closing
 from html.parser import HTMLParser
 
 import pytest
-from django.test import Client
+from django.test import Client, override_settings
 from django.urls import reverse
 
 from tenants.middleware import PAGE_POLICY
@@ -79,6 +80,23 @@ def test_what_draws_the_apis_page_is_a_file_of_its_own() -> None:
     script = Client().get(source)
     assert script["Content-Type"] == "application/javascript"
     assert "SwaggerUIBundle" in script.text
+
+
+@pytest.mark.parametrize(
+    ("is_behind_tls", "seconds", "said"),
+    [(True, 300, "max-age=300"), (True, 0, None), (False, 300, None)],
+)
+@pytest.mark.parametrize(
+    "path", ["/admin/login/", "/api/v1/sources/", "/static/console/console.css"]
+)
+def test_browsers_are_told_to_come_by_tls_alone_where_there_is_tls(
+    path: str, is_behind_tls: bool, seconds: int, said: str | None
+) -> None:
+    with (
+        override_settings(HSTS_S=seconds, IS_CONSOLE_BEHIND_TLS=is_behind_tls),
+        closing(Client().get(path)) as reply,
+    ):
+        assert reply.headers.get("Strict-Transport-Security") == said
 
 
 def test_what_is_no_page_has_none() -> None:
