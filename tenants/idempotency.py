@@ -17,7 +17,7 @@ KEY_LIMIT = 255
 RETRY_AFTER_S = 5
 #: Of a reply's headers, those that its body does not say.
 _KEPT_HEADERS = ("Content-Type", "Location")
-_SERVER_ERROR = 500
+_REFUSED = 400
 
 
 class IdempotencyMiddleware:
@@ -26,7 +26,7 @@ class IdempotencyMiddleware:
 
     The key's row is written in the request's own transaction: a second request with
     the key waits for the first, as long as any lock is waited for, and a first one that
-    failed leaves no key behind.
+    was refused or failed leaves no key behind: it is corrected and sent under the same.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -93,9 +93,9 @@ def _context(actor: Actor, key: str) -> str:
 
 
 def _keep(actor: Actor, key: str, response: HttpResponse) -> None:
-    """Keep the reply; one that a second try may change is forgotten."""
+    """Keep the reply; one that refuses did nothing, and frees its key."""
     kept = IdempotentReply.objects.filter(tenant=actor.tenant, key=key)
-    if response.status_code >= _SERVER_ERROR:
+    if response.status_code >= _REFUSED:
         kept.delete()
         return
     kept.update(

@@ -275,10 +275,29 @@ def test_another_caller_is_not_shown_a_kept_reply(new_tenant: NewTenant) -> None
     assert secret not in reply.content.decode()
 
 
-def test_a_refused_request_is_refused_again(new_tenant: NewTenant) -> None:
+def test_a_refused_request_is_corrected_under_its_key(new_tenant: NewTenant) -> None:
     wrong = {**NAMES, "scheme": "none"}
-    assert post(new_tenant.api_key, wrong, "k1").status_code == 400
-    assert post(new_tenant.api_key, wrong, "k1").status_code == 400
+    for _ in range(2):
+        refused = post(new_tenant.api_key, wrong, "k1")
+        assert refused.status_code == 400
+        assert "Idempotency-Replayed" not in refused
+    assert post(new_tenant.api_key, NAMES, "k1").status_code == 201
+    # From then on the key is that request's.
+    assert post(new_tenant.api_key, wrong, "k1").status_code == 409
+    assert post(new_tenant.api_key, NAMES, "k1")["Idempotency-Replayed"] == "true"
+    assert source_count(new_tenant) == 1
+
+
+def test_what_was_not_found_is_looked_for_again_under_the_key(
+    new_tenant: NewTenant,
+) -> None:
+    client = Client(headers={"Authorization": f"Bearer {new_tenant.api_key}"})
+    inlet(new_tenant.tenant).settle([interval("2016-01-01T00:00:00Z")])
+    (device,) = get(new_tenant.api_key, "/devices/").json()["results"]
+    for number, status in ((device["id"] + 10**9, 404), (device["id"], 200)):
+        path = f"/api/v1/devices/{number}/approve/"
+        reply = client.post(path, headers={"Idempotency-Key": "k1"})
+        assert reply.status_code == status
 
 
 def test_tenants_do_not_share_keys(new_tenant: NewTenant, stranger: NewTenant) -> None:
