@@ -139,7 +139,7 @@ def _add_ill(platform: Platform, source: Source, well: Receiver) -> None:
 
 def _forget(platform: Platform, source: Source) -> None:
     """Stop the run's endpoints, so that the next run has the worker to itself."""
-    _, page = platform.api(source.api_key, "GET", "/endpoints/?limit=100")
+    _, page = platform.api(source.api_key, "GET", "/endpoints/?page_size=100")
     for endpoint in page["results"]:
         path = f"/endpoints/{endpoint['id']}/"
         platform.api(source.api_key, "DELETE", path)

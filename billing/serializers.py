@@ -7,6 +7,7 @@ from rest_framework import serializers
 from billing.models import Account, Agreement, BillRun, Invoice, Tariff, TariffVersion
 from billing.money import money_text
 from billing.queries.runs import invoices_of_run
+from tenants.bodies import RequestBody
 
 #: Invoice numbers that a bill run shows; the list of invoices has them all.
 INVOICES_SHOWN = 1000
@@ -15,24 +16,19 @@ INVOICES_SHOWN = 1000
 class AccountSerializer(serializers.ModelSerializer[Account]):
     """A customer who is billed."""
 
-    address = serializers.CharField(
-        required=False, allow_blank=True, max_length=2000, default=""
-    )
-
     class Meta:
         model = Account
         fields = ["number", "name", "address", "created_at"]
-        read_only_fields = ["created_at"]
 
 
-class NewVersionSerializer(serializers.Serializer[Any]):
-    """The charges of a tariff from a day on."""
+class NewAccountSerializer(RequestBody):
+    """An account to open."""
 
-    valid_from_date = serializers.DateField()
-    charges = serializers.JSONField(
-        help_text='`{"type": "consumption", "unit_price": "0.25", "unit": "kWh"}` or '
-        '`{"type": "standing", "price_per_day": "0.10"}`, each with a `description`.'
-    )
+    shown_as = AccountSerializer
+
+    number = serializers.CharField(max_length=32)
+    name = serializers.CharField(max_length=200)
+    address = serializers.CharField(allow_blank=True, max_length=2000, default="")
 
 
 class TariffVersionSerializer(serializers.ModelSerializer[TariffVersion]):
@@ -41,6 +37,18 @@ class TariffVersionSerializer(serializers.ModelSerializer[TariffVersion]):
     class Meta:
         model = TariffVersion
         fields = ["id", "valid_from_date", "charges", "created_at"]
+
+
+class NewVersionSerializer(RequestBody):
+    """The charges of a tariff from a day on."""
+
+    shown_as = TariffVersionSerializer
+
+    valid_from_date = serializers.DateField()
+    charges = serializers.JSONField(
+        help_text='`{"type": "consumption", "unit_price": "0.25", "unit": "kWh"}` or '
+        '`{"type": "standing", "price_per_day": "0.10"}`, each with a `description`.'
+    )
 
 
 class TariffSerializer(serializers.ModelSerializer[Tariff]):
@@ -58,8 +66,10 @@ class TariffSerializer(serializers.ModelSerializer[Tariff]):
         return [dict(TariffVersionSerializer(one).data) for one in versions]
 
 
-class NewTariffSerializer(serializers.Serializer[Any]):
+class NewTariffSerializer(RequestBody):
     """A tariff, with or without its first versions."""
+
+    shown_as = TariffSerializer
 
     code = serializers.SlugField(max_length=64)
     name = serializers.CharField(max_length=200)
@@ -88,8 +98,10 @@ class AgreementSerializer(serializers.ModelSerializer[Agreement]):
         ]
 
 
-class NewAgreementSerializer(serializers.Serializer[Any]):
+class NewAgreementSerializer(RequestBody):
     """What is agreed, `[start_date, end_date)`."""
+
+    shown_as = AgreementSerializer
 
     account = serializers.CharField(max_length=32)
     device = serializers.CharField(max_length=255)
@@ -99,7 +111,7 @@ class NewAgreementSerializer(serializers.Serializer[Any]):
     end_date = serializers.DateField(required=False, allow_null=True, default=None)
 
 
-class AgreementEndSerializer(serializers.Serializer[Any]):
+class AgreementEndSerializer(RequestBody):
     """The first day on which an agreement no longer holds."""
 
     end_date = serializers.DateField()
@@ -147,8 +159,10 @@ class BillRunSerializer(serializers.ModelSerializer[BillRun]):
         return list(issued.values_list("number", flat=True)[:INVOICES_SHOWN])
 
 
-class NewBillRunSerializer(serializers.Serializer[Any]):
+class NewBillRunSerializer(RequestBody):
     """The period to bill, `[period_start, period_end)`, and whom to tell of the end."""
+
+    shown_as = BillRunSerializer
 
     period_start = serializers.DateField()
     period_end = serializers.DateField()

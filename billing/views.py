@@ -12,7 +12,6 @@ from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
@@ -29,7 +28,9 @@ from billing.services.bill_runs import EndpointUnknown, request_bill_run
 from billing.services.tariffs import NewVersion, add_tariff_version, create_tariff
 from billing.typesetting import invoice_pdf
 from tenants.actors import Actor, actor_of
+from tenants.bodies import RequestBody, given
 from tenants.identifiers import IdentifierInvalid, parse_public_id
+from tenants.known_names import refuse_unknown_parameters
 from tenants.models import Role, Tenant
 from tenants.problems import NotFound
 
@@ -63,11 +64,9 @@ class BillingViewSet(
             return rows.none()
         return rows.filter(tenant=self.tenant)
 
-    def given(self, shape: type[Serializer[Any]]) -> dict[str, Any]:
+    def given(self, shape: type[RequestBody]) -> dict[str, Any]:
         """Return the request's body, checked."""
-        serializer = shape(data=self.request.data)
-        serializer.is_valid(raise_exception=True)
-        return dict(serializer.validated_data)
+        return given(self.request, shape)
 
 
 class AccountViewSet(BillingViewSet[Account]):
@@ -78,12 +77,15 @@ class AccountViewSet(BillingViewSet[Account]):
     lookup_field = "number"
     lookup_value_regex = "[^/]+"
 
+    @extend_schema(
+        request=shapes.NewAccountSerializer, responses={201: shapes.AccountSerializer}
+    )
     def create(self, request: Request) -> Response:
         """Open an account."""
         account = create_account(
             tenant=self.tenant,
             actor=self.actor,
-            **self.given(shapes.AccountSerializer),
+            **self.given(shapes.NewAccountSerializer),
         )
         account.refresh_from_db(fields=["created_at"])
         return _created(shapes.AccountSerializer(account))
@@ -101,10 +103,10 @@ class TariffViewSet(BillingViewSet[Tariff]):
     )
     def create(self, request: Request) -> Response:
         """Create a tariff."""
-        given = self.given(shapes.NewTariffSerializer)
-        versions = [NewVersion(**version) for version in given.pop("versions")]
+        wanted = self.given(shapes.NewTariffSerializer)
+        versions = [NewVersion(**version) for version in wanted.pop("versions")]
         tariff = create_tariff(
-            tenant=self.tenant, actor=self.actor, versions=versions, **given
+            tenant=self.tenant, actor=self.actor, versions=versions, **wanted
         )
         tariff.refresh_from_db()
         return _created(shapes.TariffSerializer(tariff))
@@ -140,17 +142,17 @@ class AgreementViewSet(BillingViewSet[Agreement]):
     )
     def create(self, request: Request) -> Response:
         """Bill a channel to an account."""
-        given = self.given(shapes.NewAgreementSerializer)
+        wanted = self.given(shapes.NewAgreementSerializer)
         agreement = create_agreement(
             tenant=self.tenant,
             actor=self.actor,
-            account=account_numbered(tenant=self.tenant, number=given["account"]),
+            account=account_numbered(tenant=self.tenant, number=wanted["account"]),
             terms=Terms(
-                device=device_named(tenant=self.tenant, name=given["device"]),
-                tariff=tariff_coded(tenant=self.tenant, code=given["tariff"]),
-                start_date=given["start_date"],
-                end_date=given["end_date"],
-                channel_code=given["channel"],
+                device=device_named(tenant=self.tenant, name=wanted["device"]),
+                tariff=tariff_coded(tenant=self.tenant, code=wanted["tariff"]),
+                start_date=wanted["start_date"],
+                end_date=wanted["end_date"],
+                channel_code=wanted["channel"],
             ),
         )
         agreement.refresh_from_db(fields=["created_at"])
@@ -192,13 +194,13 @@ class BillRunViewSet(BillingViewSet[BillRun]):
     )
     def create(self, request: Request) -> Response:
         """Ask for the invoices of a period."""
-        given = self.given(shapes.NewBillRunSerializer)
-        endpoint = given.pop("callback_endpoint")
+        wanted = self.given(shapes.NewBillRunSerializer)
+        endpoint = wanted.pop("callback_endpoint")
         run = request_bill_run(
             tenant=self.tenant,
             actor=self.actor,
             callback_endpoint_id=_endpoint_id(endpoint) if endpoint else None,
-            **given,
+            **wanted,
         )
         return Response(
             shapes.BillRunSerializer(run).data,
@@ -257,6 +259,7 @@ class _ReportView(APIView):
     def rows(self, request: Request) -> list[MonthRow]:
         """Return what the query string asks for."""
         query = shapes.ReportQuerySerializer(data=request.query_params)
+        refuse_unknown_parameters(request, query.fields)
         query.is_valid(raise_exception=True)
         tenant = actor_of(request).tenant
         number = query.validated_data.get("account")

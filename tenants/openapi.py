@@ -2,7 +2,10 @@
 
 from typing import Any
 
-from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.extensions import (
+    OpenApiAuthenticationExtension,
+    OpenApiSerializerExtension,
+)
 
 from tenants.problems import PROBLEM_TYPE
 
@@ -30,6 +33,20 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
     def get_security_definition(self, auto_schema: object) -> dict[str, str]:
         """Return the scheme's definition."""
         return {"type": "http", "scheme": "bearer"}
+
+
+class RequestBodies(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+    """Says of every body that is taken that it has no other members."""
+
+    target_class = "tenants.bodies.RequestBody"
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        """Return the shape's schema."""
+        schema: dict[str, Any] = auto_schema._map_serializer(
+            self.target, direction, bypass_extensions=True
+        )
+        return {**schema, "additionalProperties": False}
 
 
 def describe_problems(result: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:

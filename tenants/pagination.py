@@ -1,5 +1,6 @@
 """Cursor pages: stable while rows arrive, and as fast on the last page as the first."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
@@ -8,12 +9,14 @@ from rest_framework.exceptions import NotFound
 from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 
+from tenants.known_names import refuse_unknown_parameters
+
 if TYPE_CHECKING:
     from rest_framework.views import APIView
 
 
 class CursorPages(CursorPagination):
-    """Pages whose cursor may be anything."""
+    """Pages whose cursor may be anything, of lists that know what they are asked by."""
 
     page_size_query_param = "page_size"
     max_page_size = 500
@@ -25,8 +28,10 @@ class CursorPages(CursorPagination):
         """
         Return the page that the cursor names.
 
-        Raises: NotFound: the cursor is none of this list.
+        Raises: NotFound: the cursor is none of this list. ValidationError: a parameter
+        is none of the list's.
         """
+        refuse_unknown_parameters(request, self._parameters(queryset, view))
         try:
             return super().paginate_queryset(queryset, request, view)
         except (ValidationError, ValueError, DataError) as error:
@@ -34,6 +39,14 @@ class CursorPages(CursorPagination):
             if self.cursor_query_param not in request.query_params:
                 raise
             raise NotFound(self.invalid_cursor_message) from error
+
+    def _parameters(self, queryset: Any, view: Any) -> Iterator[str]:
+        """Return the names of all that the list may be asked by."""
+        yield from (self.cursor_query_param, self.page_size_query_param)
+        yield from getattr(view, "query_parameters", ())
+        for backend in view.filter_backends:
+            filterset = backend().get_filterset_class(view, queryset)
+            yield from filterset.base_filters if filterset else ()
 
 
 class NewestFirst(CursorPages):

@@ -7,6 +7,7 @@ from rest_framework import serializers
 from ingest.models import Callback
 from ingest.queries import receipt
 from ingest.receipts import STATUS_NAMES
+from tenants.bodies import RequestBody
 
 
 class CountsSerializer(serializers.Serializer[Any]):
@@ -46,7 +47,7 @@ class CallbackSerializer(serializers.Serializer[Callback]):
         return receipt(instance)
 
 
-class DiscardSerializer(serializers.Serializer[Any]):
+class DiscardSerializer(RequestBody):
     """Why a callback stays rejected."""
 
     reason = serializers.CharField(max_length=500)

@@ -8,6 +8,7 @@ from rest_framework import serializers
 from ingest.models import Channel, Device, Reading
 from ingest.receipts import instant
 from ingest.units import plain
+from tenants.bodies import RequestBody
 from tenants.identifiers import public_id
 
 
@@ -70,16 +71,20 @@ class ChannelSerializer(serializers.ModelSerializer[Channel]):
         return None if threshold is None else plain(threshold)
 
 
-class ExpectedIntervalSerializer(serializers.Serializer[Any]):
+class ExpectedIntervalSerializer(RequestBody):
     """Within which time the next reading is expected."""
+
+    shown_as = DeviceSerializer
 
     expected_interval_s = serializers.IntegerField(
         allow_null=True, help_text="Null: silence is no news."
     )
 
 
-class ChannelChangeSerializer(serializers.Serializer[Any]):
+class ChannelChangeSerializer(RequestBody):
     """What a channel measures, and what of it is news."""
+
+    shown_as = ChannelSerializer
 
     commodity = serializers.RegexField(
         r"^[a-z][a-z0-9_]*$", max_length=32, required=False

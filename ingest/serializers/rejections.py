@@ -8,6 +8,7 @@ from ingest.models import CallbackRejection
 from ingest.receipts import instant
 from ingest.serializers.callbacks import CountsSerializer
 from ingest.services.callbacks import Step
+from tenants.bodies import RequestBody
 from tenants.identifiers import public_id
 
 
@@ -49,7 +50,7 @@ class RejectionSerializer(serializers.Serializer[CallbackRejection]):
         }
 
 
-class ChoiceSerializer(serializers.Serializer[Any]):
+class ChoiceSerializer(RequestBody):
     """Which rejected callbacks are meant; of those, the ones that are open."""
 
     code = serializers.CharField(required=False, max_length=64)

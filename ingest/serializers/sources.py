@@ -1,7 +1,5 @@
 """Sources, as the API shows and takes them."""
 
-from typing import Any
-
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
@@ -20,6 +18,7 @@ from ingest.services.sources import (
     OVERLAP_LIMIT_S,
     RATE_LIMIT_PER_S,
 )
+from tenants.bodies import RequestBody
 
 DEFAULT_OVERLAP_S = 86_400
 
@@ -76,8 +75,10 @@ class SourceWithSecretSerializer(SourceSerializer):
         return secret
 
 
-class SourceChangesSerializer(serializers.Serializer[Any]):
+class SourceChangesSerializer(RequestBody):
     """The parts of a source that can be changed."""
+
+    shown_as = SourceSerializer
 
     name = serializers.CharField(max_length=NAME_LIMIT)
     allowed_cidrs = serializers.ListField(
@@ -100,11 +101,10 @@ class NewSourceSerializer(SourceChangesSerializer):
     """A source to create."""
 
     scheme = serializers.ChoiceField(Scheme.choices)
-    enabled = None  # type: ignore[assignment]  # a new source is enabled
 
 
 @extend_schema_serializer(component_name="SourceRotation")
-class RotationSerializer(serializers.Serializer[Any]):
+class RotationSerializer(RequestBody):
     """How long the secrets before stay in force."""
 
     overlap_s = serializers.IntegerField(
@@ -121,7 +121,7 @@ class RevokedDeviceSerializer(serializers.ModelSerializer[RevokedDevice]):
         read_only_fields = fields
 
 
-class DeviceNameSerializer(serializers.Serializer[Any]):
+class DeviceNameSerializer(RequestBody):
     """A device, as `X-Device-Id` names it."""
 
     device = serializers.CharField(max_length=DEVICE_LIMIT, trim_whitespace=False)

@@ -95,6 +95,7 @@ def create_source(  # noqa: PLR0913 (a source has this many parts)
     rate_limit_per_s: int | None = None,
     register_devices: str = UnknownDevices.AUTO,
     device_keys: bool = False,
+    enabled: bool = True,
 ) -> tuple[Source, str]:
     """
     Return a new source and its secret, which is shown this once.
@@ -110,6 +111,7 @@ def create_source(  # noqa: PLR0913 (a source has this many parts)
             "rate_limit_per_s": rate_limit_per_s,
             "register_devices": register_devices,
             "device_keys": device_keys,
+            "enabled": enabled,
         }
     )
     source = Source.objects.create(tenant=tenant, scheme=scheme, **parts)

@@ -9,7 +9,7 @@ from django.utils.cache import get_conditional_response
 from django_filters import rest_framework as filters
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
-from rest_framework import mixins, serializers
+from rest_framework import mixins
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -28,6 +28,7 @@ from ingest.services.callbacks import (
 )
 from ingest.views.parameters import ParameterInvalid
 from tenants.actors import actor_of
+from tenants.bodies import given
 from tenants.identifiers import IdentifierInvalid, parse_public_id
 from tenants.models import Role
 
@@ -126,13 +127,12 @@ class CallbackViewSet(
         """Leave the callback rejected; the audit trail keeps the reason."""
         actor = actor_of(request)
         callback = self.get_object()
-        wanted: serializers.Serializer[None] = DiscardSerializer(data=request.data)
-        wanted.is_valid(raise_exception=True)
+        wanted = given(request, DiscardSerializer)
         discard(
             tenant=actor.tenant,
             actor=actor,
             callback_ids=[callback.id],
-            reason=wanted.validated_data["reason"],
+            reason=wanted["reason"],
             now=timezone.now(),
         )
         return Response(self.get_serializer(callback).data)

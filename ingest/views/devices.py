@@ -28,6 +28,7 @@ from ingest.services.thresholds import set_daily_threshold
 from ingest.services.watches import watch_channel, watch_device
 from ingest.views.parameters import moment, optional, required
 from tenants.actors import actor_of
+from tenants.bodies import given
 from tenants.pagination import CursorPages
 
 
@@ -72,11 +73,8 @@ class DeviceViewSet(
         """Say within which time a reading of each of its channels is expected."""
         actor = actor_of(request)
         device = self.get_object()
-        wanted = ExpectedIntervalSerializer(data=request.data)
-        wanted.is_valid(raise_exception=True)
-        watch_device(
-            tenant=actor.tenant, actor=actor, device=device, **wanted.validated_data
-        )
+        wanted = given(request, ExpectedIntervalSerializer)
+        watch_device(tenant=actor.tenant, actor=actor, device=device, **wanted)
         return Response(self.get_serializer(device).data)
 
 
@@ -121,9 +119,7 @@ class ChannelViewSet(
     def partial_update(self, request: Request, pk: str) -> Response:
         """Say what the channel measures, and what of it is news."""
         channel = self.get_object()
-        wanted = ChannelChangeSerializer(data=request.data)
-        wanted.is_valid(raise_exception=True)
-        change = wanted.validated_data
+        change = given(request, ChannelChangeSerializer)
         actor = actor_of(request)
         about: dict[str, Any] = {
             "tenant": actor.tenant,
@@ -166,6 +162,7 @@ class ReadingViewSet(mixins.ListModelMixin, GenericViewSet[Reading]):
     serializer_class = ReadingSerializer
     pagination_class = OldestFirst
     filter_backends = ()
+    query_parameters = [one.name for one in _READING_PARAMETERS]
 
     def get_queryset(self) -> QuerySet[Reading]:
         """

@@ -14,7 +14,6 @@ from rest_framework.decorators import action
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import GenericViewSet
 
 from ingest.models import CallbackRejection
@@ -34,6 +33,7 @@ from ingest.views.parameters import (
     read_moment,
 )
 from tenants.actors import Actor, actor_of
+from tenants.bodies import given
 from tenants.identifiers import IdentifierInvalid, parse_public_id
 from tenants.models import Role
 from tenants.pagination import NewestFirst
@@ -69,6 +69,7 @@ class RejectionViewSet(mixins.ListModelMixin, GenericViewSet[CallbackRejection])
     serializer_class = RejectionSerializer
     pagination_class: type[BasePagination] = NewestRejectionsFirst
     filter_backends = ()
+    query_parameters = [one.name for one in _PARAMETERS]
     read_roles = {Role.ADMIN, Role.AUDITOR}
 
     def get_queryset(self) -> QuerySet[CallbackRejection]:
@@ -104,7 +105,7 @@ class RejectionViewSet(mixins.ListModelMixin, GenericViewSet[CallbackRejection])
         def decide(actor: Actor, choice: Choice, _wanted: dict[str, Any]) -> Step:
             return reprocess_many(tenant=actor.tenant, actor=actor, choice=choice)
 
-        return _decide(request, ChoiceSerializer(data=request.data), decide)
+        return _decide(request, ChoiceSerializer, decide)
 
     @extend_schema(request=DiscardChoiceSerializer, responses=StepSerializer)
     @action(detail=False, methods=["post"])
@@ -120,17 +121,16 @@ class RejectionViewSet(mixins.ListModelMixin, GenericViewSet[CallbackRejection])
                 now=timezone.now(),
             )
 
-        return _decide(request, DiscardChoiceSerializer(data=request.data), decide)
+        return _decide(request, DiscardChoiceSerializer, decide)
 
 
 def _decide(
     request: Request,
-    asked: BaseSerializer[Any],
+    shape: type[ChoiceSerializer],
     decide: Callable[[Actor, Choice, dict[str, Any]], Step],
 ) -> Response:
-    asked.is_valid(raise_exception=True)
+    wanted = given(request, shape)
     actor = actor_of(request)
-    wanted: dict[str, Any] = asked.validated_data
     step = decide(actor, _choice(actor, wanted), wanted)
     return Response(StepSerializer(step).data)
 

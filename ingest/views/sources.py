@@ -1,5 +1,7 @@
 """Sources over the API: admins write, auditors read."""
 
+from typing import cast
+
 from django.db.models import Prefetch, QuerySet
 from django.http import Http404
 from django.utils import timezone
@@ -21,7 +23,9 @@ from ingest.serializers.sources import (
     SourceWithSecretSerializer,
 )
 from ingest.services import sources
+from ingest.services.sources import SourceChanges
 from tenants.actors import actor_of
+from tenants.bodies import given
 from tenants.identifiers import IdentifierInvalid, parse_public_id
 from tenants.models import Role
 
@@ -65,10 +69,9 @@ class SourceViewSet(
     def create(self, request: Request) -> Response:
         """Create a source; its secret is in this reply alone."""
         actor = actor_of(request)
-        wanted = NewSourceSerializer(data=request.data)
-        wanted.is_valid(raise_exception=True)
+        wanted = given(request, NewSourceSerializer)
         source, secret = sources.create_source(
-            tenant=actor.tenant, actor=actor, **wanted.validated_data
+            tenant=actor.tenant, actor=actor, **wanted
         )
         return self._with_secret(source, secret, status.HTTP_201_CREATED)
 
@@ -77,13 +80,12 @@ class SourceViewSet(
         """Change a source; listeners act on it at once."""
         actor = actor_of(request)
         source = self.get_object()
-        wanted = SourceChangesSerializer(data=request.data, partial=True)
-        wanted.is_valid(raise_exception=True)
+        wanted = given(request, SourceChangesSerializer, is_partial=True)
         changed = sources.update_source(
             tenant=actor.tenant,
             actor=actor,
             source=source,
-            changes=wanted.validated_data,
+            changes=cast(SourceChanges, wanted),
         )
         return Response(self.get_serializer(changed).data)
 
@@ -95,13 +97,12 @@ class SourceViewSet(
         """Give the source a new secret; the old ones stay in force for the overlap."""
         actor = actor_of(request)
         source = self.get_object()
-        wanted = RotationSerializer(data=request.data)
-        wanted.is_valid(raise_exception=True)
+        wanted = given(request, RotationSerializer)
         secret = sources.rotate_secret(
             tenant=actor.tenant,
             actor=actor,
             source=source,
-            overlap_s=wanted.validated_data["overlap_s"],
+            overlap_s=wanted["overlap_s"],
             now=timezone.now(),
         )
         return self._with_secret(source, secret, status.HTTP_200_OK)
@@ -138,13 +139,12 @@ class SourceViewSet(
         """Refuse what one device signs from now on; again changes nothing."""
         actor = actor_of(request)
         source = self.get_object()
-        wanted = DeviceNameSerializer(data=request.data)
-        wanted.is_valid(raise_exception=True)
+        wanted = given(request, DeviceNameSerializer)
         revoked = sources.revoke_device(
             tenant=actor.tenant,
             actor=actor,
             source=source,
-            device=wanted.validated_data["device"],
+            device=wanted["device"],
             now=timezone.now(),
         )
         return Response(RevokedDeviceSerializer(revoked).data)

@@ -13,31 +13,31 @@ from ingest.queries import find_channel, known_period, usage
 from ingest.serializers.usage import UsageSerializer
 from ingest.views.parameters import moment, one_of, optional, required
 from tenants.actors import actor_of
+from tenants.known_names import refuse_unknown_parameters
 from tenants.models import Tenant
 
 INTERVALS = ("hour", "day", "month")
+_PARAMETERS = [
+    OpenApiParameter("device", OpenApiTypes.STR, required=True),
+    OpenApiParameter("channel", OpenApiTypes.STR, default="main"),
+    OpenApiParameter("kind", OpenApiTypes.STR, enum=ReadingKind.values),
+    OpenApiParameter(
+        "from", OpenApiTypes.STR, description="Default: the first day known."
+    ),
+    OpenApiParameter(
+        "to", OpenApiTypes.STR, description="Default: after the last day known."
+    ),
+    OpenApiParameter("interval", enum=INTERVALS, default="day"),
+]
 
 
 class UsageView(APIView):
     """What a channel used, by local hour, day or month."""
 
-    @extend_schema(
-        parameters=[
-            OpenApiParameter("device", OpenApiTypes.STR, required=True),
-            OpenApiParameter("channel", OpenApiTypes.STR, default="main"),
-            OpenApiParameter("kind", OpenApiTypes.STR, enum=ReadingKind.values),
-            OpenApiParameter(
-                "from", OpenApiTypes.STR, description="Default: the first day known."
-            ),
-            OpenApiParameter(
-                "to", OpenApiTypes.STR, description="Default: after the last day known."
-            ),
-            OpenApiParameter("interval", enum=INTERVALS, default="day"),
-        ],
-        responses=UsageSerializer,
-    )
+    @extend_schema(parameters=_PARAMETERS, responses=UsageSerializer)
     def get(self, request: Request) -> Response:
         """Return the hours, days or months of the period that have readings."""
+        refuse_unknown_parameters(request, (one.name for one in _PARAMETERS))
         tenant = actor_of(request).tenant
         interval = one_of(request, "interval", INTERVALS, "day")
         channel = find_channel(

@@ -1,7 +1,5 @@
 """The JSON of what belongs to one endpoint: consent steps, windows, portal links."""
 
-from typing import Any
-
 from rest_framework import serializers
 
 from subscriptions.models import ConsentStep, MaintenanceWindow, PortalLink
@@ -13,6 +11,7 @@ from subscriptions.services.portal import (
     portal_url,
 )
 from subscriptions.services.windows import REASON_CHARACTERS
+from tenants.bodies import RequestBody
 
 
 class ConsentStepSerializer(serializers.ModelSerializer[ConsentStep]):
@@ -35,8 +34,10 @@ class WindowSerializer(serializers.ModelSerializer[MaintenanceWindow]):
         fields = ["id", "start_at", "end_at", "reason", "created_at"]
 
 
-class NewWindowSerializer(serializers.Serializer[Any]):
+class NewWindowSerializer(RequestBody):
     """When messages wait, and why."""
+
+    shown_as = WindowSerializer
 
     start_at = serializers.DateTimeField()
     end_at = serializers.DateTimeField()
@@ -68,8 +69,10 @@ class PortalLinkWithUrlSerializer(PortalLinkSerializer):
         return portal_url(str(self.context["token"]))
 
 
-class NewPortalLinkSerializer(serializers.Serializer[Any]):
+class NewPortalLinkSerializer(RequestBody):
     """For whom the link is, and how long it opens."""
+
+    shown_as = PortalLinkSerializer
 
     note = serializers.CharField(max_length=NOTE_LENGTH, allow_blank=True, default="")
     lifetime_s = serializers.IntegerField(

@@ -7,6 +7,7 @@ from rest_framework import serializers
 from subscriptions.models import DeviceGroup, SigningKey
 from subscriptions.queries.signing_keys import thumbprint
 from subscriptions.services.device_groups import MOST_DEVICES
+from tenants.bodies import RequestBody
 
 
 class EventTypeSerializer(serializers.Serializer[Any]):
@@ -57,8 +58,10 @@ class DeviceGroupWithDevicesSerializer(DeviceGroupSerializer):
         return len(group.devices)
 
 
-class NewDeviceGroupSerializer(serializers.Serializer[Any]):
+class NewDeviceGroupSerializer(RequestBody):
     """What makes a group; a name that ends in `*` stands for all that begin so."""
+
+    shown_as = DeviceGroupWithDevicesSerializer
 
     name = serializers.CharField(max_length=100, trim_whitespace=False)
     devices = serializers.ListField(
@@ -67,8 +70,10 @@ class NewDeviceGroupSerializer(serializers.Serializer[Any]):
     )
 
 
-class DeviceGroupChangesSerializer(serializers.Serializer[Any]):
+class DeviceGroupChangesSerializer(RequestBody):
     """What may be changed; `devices` replaces the whole list."""
+
+    shown_as = DeviceGroupWithDevicesSerializer
 
     name = serializers.CharField(max_length=100, trim_whitespace=False, required=False)
     devices = serializers.ListField(

@@ -9,6 +9,7 @@ from rest_framework import serializers
 from subscriptions.models import Attempt, Delivery, DeliveryStatus, Lane, Message
 from subscriptions.queries.exchanges import Exchange, exchange_of
 from subscriptions.services.deliveries import REASON_LIMIT
+from tenants.bodies import RequestBody
 from tenants.identifiers import public_id
 
 
@@ -189,7 +190,7 @@ class DeliveryWithAttemptsSerializer(DeliverySerializer):
         return AttemptSerializer(found, many=True, context=context).data
 
 
-class ReasonSerializer(serializers.Serializer[Any]):
+class ReasonSerializer(RequestBody):
     """Why something is given up."""
 
     reason = serializers.CharField(max_length=REASON_LIMIT)

@@ -7,6 +7,7 @@ from rest_framework import serializers
 
 from subscriptions.batches import BATCH_LIMIT
 from subscriptions.consent import RATE_LIMIT_PER_MIN
+from subscriptions.filtering import DIMENSIONS
 from subscriptions.http.addresses import URL_CHARACTERS
 from subscriptions.models import Breaker, Endpoint, EndpointStatus, Payload
 from subscriptions.services.endpoints import OVERLAP_DEFAULT_S, OVERLAP_LIMIT_S
@@ -17,6 +18,7 @@ from subscriptions.services.endpoints.settings import (
     EVENT_TYPES_LIMIT,
     EXTRA_SIGNATURES,
 )
+from tenants.bodies import ObjectField, RequestBody
 
 #: What a client certificate, and an OAuth 2 client, are made of.
 _CERTIFICATE = {
@@ -32,7 +34,7 @@ _OAUTH2 = {
 
 
 def _object(members: dict[str, str]) -> dict[str, Any]:
-    """Return the schema of an object with these texts."""
+    """Return the schema of an object with these texts, and no others."""
     return {
         "type": "object",
         "nullable": True,
@@ -40,6 +42,7 @@ def _object(members: dict[str, str]) -> dict[str, Any]:
             name: {"type": "string", "description": words}
             for name, words in members.items()
         },
+        "additionalProperties": False,
     }
 
 
@@ -47,7 +50,10 @@ def _object(members: dict[str, str]) -> dict[str, Any]:
     {
         "type": "object",
         "nullable": True,
-        "additionalProperties": {"type": "array", "items": {"type": "string"}},
+        "properties": {
+            name: {"type": "array", "items": {"type": "string"}} for name in DIMENSIONS
+        },
+        "additionalProperties": False,
         "example": {"devices": ["WM-*"], "commodities": ["water"]},
     }
 )
@@ -67,28 +73,6 @@ class HeadersField(serializers.JSONField):
     """Names and values; the service judges them."""
 
 
-@extend_schema_field(_object(_CERTIFICATE))
-class CertificateField(serializers.JSONField):
-    """A client certificate with its key; the service judges it."""
-
-
-@extend_schema_field(_object(_OAUTH2))
-class OAuth2Field(serializers.JSONField):
-    """How a bearer token is asked for; the service judges it."""
-
-
-class ConsentSerializer(serializers.Serializer[Any]):
-    """How the consent stands."""
-
-    status = serializers.ChoiceField(
-        ["granted", "asked", "none"], help_text="`asked`: again, at `next_at`"
-    )
-    consented_at = serializers.DateTimeField(allow_null=True)
-    expires_at = serializers.DateTimeField(allow_null=True)
-    next_at = serializers.DateTimeField(allow_null=True)
-    rate_per_min = serializers.IntegerField(allow_null=True)
-
-
 class ShownCertificateSerializer(serializers.Serializer[Any]):
     """A client certificate, without its key."""
 
@@ -104,6 +88,34 @@ class ShownOAuth2Serializer(serializers.Serializer[Any]):
     scope = serializers.CharField()
     token_expires_at = serializers.DateTimeField(allow_null=True)
     error = serializers.CharField()
+
+
+@extend_schema_field(_object(_CERTIFICATE))
+class CertificateField(ObjectField):
+    """A client certificate with its key; the service judges it."""
+
+    members = _CERTIFICATE
+    shown = frozenset(ShownCertificateSerializer().fields)
+
+
+@extend_schema_field(_object(_OAUTH2))
+class OAuth2Field(ObjectField):
+    """How a bearer token is asked for; the service judges it."""
+
+    members = _OAUTH2
+    shown = frozenset(ShownOAuth2Serializer().fields)
+
+
+class ConsentSerializer(serializers.Serializer[Any]):
+    """How the consent stands."""
+
+    status = serializers.ChoiceField(
+        ["granted", "asked", "none"], help_text="`asked`: again, at `next_at`"
+    )
+    consented_at = serializers.DateTimeField(allow_null=True)
+    expires_at = serializers.DateTimeField(allow_null=True)
+    next_at = serializers.DateTimeField(allow_null=True)
+    rate_per_min = serializers.IntegerField(allow_null=True)
 
 
 class EndpointSerializer(serializers.ModelSerializer[Endpoint]):
@@ -216,8 +228,10 @@ def _number(highest: int) -> serializers.IntegerField:
     )
 
 
-class EndpointSettingsSerializer(serializers.Serializer[Any]):
+class EndpointSettingsSerializer(RequestBody):
     """What an endpoint may be given beside its URL; null is the default."""
+
+    shown_as = EndpointSerializer
 
     filters = FiltersField(required=False, allow_null=True)
     payload = serializers.ChoiceField(
@@ -272,9 +286,16 @@ class EndpointChangesSerializer(EndpointSettingsSerializer):
         required=False,
     )
 
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Leave a client certificate that came back as it is shown, without its key."""
+        wanted = attrs.get("client_certificate")
+        if isinstance(wanted, dict) and wanted and not wanted.keys() & _CERTIFICATE:
+            del attrs["client_certificate"]
+        return attrs
+
 
 @extend_schema_serializer(component_name="EndpointRotation")
-class RotationSerializer(serializers.Serializer[Any]):
+class RotationSerializer(RequestBody):
     """How long the old secrets go on signing."""
 
     overlap_s = serializers.IntegerField(

@@ -10,6 +10,7 @@ from subscriptions.models import Redelivery, RedeliveryKind, RedeliveryStatus
 from subscriptions.queries.redeliveries import caught_up_at
 from subscriptions.services.deliveries import RESEND_LIMIT
 from subscriptions.services.redelivering import RATE_DEFAULT_PER_S, RATE_LIMIT_PER_S
+from tenants.bodies import RequestBody
 from tenants.identifiers import public_id
 
 _DEVICE_CHARACTERS = 255
@@ -21,14 +22,14 @@ def _rate() -> serializers.IntegerField:
     )
 
 
-class RecoverySerializer(serializers.Serializer[Any]):
+class RecoverySerializer(RequestBody):
     """Since when dead messages are tried again; a week, where it is not said."""
 
     since = serializers.DateTimeField(required=False)
     rate_per_s = _rate()
 
 
-class ReplaySerializer(serializers.Serializer[Any]):
+class ReplaySerializer(RequestBody):
     """
     What is sent again exactly as then: a device's messages of a period, or these.
 

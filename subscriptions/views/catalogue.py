@@ -28,8 +28,9 @@ from subscriptions.serializers.catalogue import (
 from subscriptions.serializers.endpoints import RotationSerializer
 from subscriptions.services.device_groups import delete_group, save_group
 from subscriptions.services.signing_keys import rotate_key
-from subscriptions.views.rows import TenantRows, given
+from subscriptions.views.rows import TenantRows
 from tenants.actors import actor_of
+from tenants.bodies import given
 from tenants.models import Role, Tenant
 
 

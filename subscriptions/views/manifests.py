@@ -64,6 +64,7 @@ class ManifestActions(EndpointActions):
         serializer_class=ManifestMessageSerializer,
         pagination_class=InOrderOfIds,
         filterset_fields=[],
+        query_parameters=("device",),
     )
     def manifest(self, request: Request, id: str, day: str) -> Response:
         """List the messages of a day, in the order in which the hash takes them."""

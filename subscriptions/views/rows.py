@@ -6,11 +6,11 @@ from uuid import UUID
 
 from django.db.models import Model, QuerySet
 from rest_framework import mixins, serializers
-from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from tenants.actors import Actor, actor_of
+from tenants.bodies import RequestBody, given
 from tenants.identifiers import IdentifierInvalid, parse_public_id
 from tenants.models import Role, Tenant
 from tenants.problems import NotFound
@@ -36,18 +36,13 @@ def by_id(rows: QuerySet[Other], prefix: str, text: str) -> Other:
     return found
 
 
-def given(request: Request, shape: Shape) -> dict[str, Any]:
-    """Return the request's body, checked."""
-    serializer = shape(data=request.data)
-    serializer.is_valid(raise_exception=True)
-    return dict(serializer.validated_data)
-
-
 class TenantRows(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSet[Row]):
     """Rows of the caller's tenant, found by public id; no clerk reads them."""
 
     read_roles: ClassVar[set[Role]] = {Role.ADMIN, Role.AUDITOR}
     id_prefix: ClassVar[str]
+    #: What a list is asked by beside its filters.
+    query_parameters: ClassVar[tuple[str, ...]] = ()
     lookup_url_kwarg = "id"
     lookup_value_regex = "[^/]+"
 
@@ -74,7 +69,7 @@ class TenantRows(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSe
         """
         return by_id(self.get_queryset(), self.id_prefix, self.kwargs["id"])
 
-    def given(self, shape: Shape) -> dict[str, Any]:
+    def given(self, shape: type[RequestBody]) -> dict[str, Any]:
         """Return the request's body, checked."""
         return given(self.request, shape)
 
