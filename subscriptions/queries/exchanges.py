@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
+from subscriptions.consent import origin
 from subscriptions.masking import MASK, forms_of, hidden
 from subscriptions.models import Attempt, Delivery, Endpoint
 from subscriptions.sealing import Sealer
@@ -39,14 +40,12 @@ class Exchange:
 def exchange_of(delivery: Delivery, attempt: Attempt) -> Exchange:
     """Return the request and the answer of an attempt."""
     endpoint = delivery.endpoint
-    version = attempt.http_version or "1.1"
+    status_line, fields = _split(attempt)
     return Exchange(
         request_line=f"POST {attempt.url or endpoint.url}",
         request_headers=_request_headers(endpoint, delivery, attempt),
-        response_line=f"HTTP/{version} {attempt.status_code}"
-        if attempt.status_code
-        else "",
-        response_headers=_shown(_masked(_fields(attempt.response_headers)), endpoint),
+        response_line=_shown(status_line, endpoint),
+        response_headers=_shown(_masked(fields), endpoint),
         excerpt=_shown(
             bytes(attempt.response_excerpt).decode("utf-8", "replace"), endpoint
         ),
@@ -54,10 +53,19 @@ def exchange_of(delivery: Delivery, attempt: Attempt) -> Exchange:
     )
 
 
-def _fields(head: str) -> str:
-    """Return an answer's head without its first line."""
-    first, _, rest = head.partition("\n")
-    return rest if first.startswith("HTTP/") else head
+def _split(attempt: Attempt) -> tuple[str, str]:
+    """
+    Return the answer's status line, and its header fields.
+
+    The line as it came: of one of a batch, `status_code` is the receiver's verdict.
+    """
+    first, _, rest = attempt.response_headers.partition("\n")
+    if first.startswith("HTTP/"):
+        return first.strip(), rest
+    if attempt.status_code is None:
+        return "", attempt.response_headers
+    version = attempt.http_version or "1.1"
+    return f"HTTP/{version} {attempt.status_code}", attempt.response_headers
 
 
 def _shown(text: str, endpoint: Endpoint) -> str:
@@ -93,6 +101,7 @@ def _request_headers(
         ("webhook-signature", " ".join(f"{kind},{MASK}" for kind in kinds)),
         ("X-Hub-Signature-256", f"sha256={MASK}"),
         ("User-Agent", f"Gridhook/{settings.VERSION}"),
+        ("WebHook-Request-Origin", origin()),
     ]
     if "stripe" in endpoint.extra_signatures:
         headers.append(("Stripe-Signature", f"t={attempt.signed_at_s},v1={MASK}"))

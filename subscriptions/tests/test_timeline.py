@@ -5,9 +5,11 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+import pytest
 from django.utils import timezone
 
 from subscriptions.batches import Verdict
+from subscriptions.consent import origin
 from subscriptions.masking import MASK
 from subscriptions.models import Attempt, Delivery, Endpoint, Message
 from subscriptions.queries.exchanges import exchange_of
@@ -188,6 +190,7 @@ def test_no_signature_and_no_custom_header_is_shown() -> None:
     assert headers["webhook-id"] == public_id("msg", delivery.message_id)
     assert headers["webhook-timestamp"] == "1795511400"
     assert headers["webhook-signature"] == f"v1,{MASK} v1a,{MASK}"
+    assert headers["WebHook-Request-Origin"] == origin()
     assert headers["Stripe-Signature"] == f"t=1795511400,v1={MASK}"
     assert headers["Authorization"] == f"Bearer {MASK}"
     assert headers["X-Api-Key"] == MASK
@@ -199,6 +202,21 @@ def test_a_batch_is_shown_under_its_own_id() -> None:
     headers = dict(seen.request_headers)
     assert headers["webhook-id"] == public_id("bat", batch)
     assert headers["Content-Type"] == "application/cloudevents-batch+json"
+
+
+@pytest.mark.parametrize("verdict", [500, None])
+def test_a_batchs_answer_is_shown_as_it_came_whatever_it_says_of_one(
+    verdict: int | None,
+) -> None:
+    attempt = an_attempt(
+        "http_error",
+        verdict,
+        batch_id=UUID(int=7),
+        response_headers="HTTP/1.1 207 Multi-Status\nserver: nginx",
+    )
+    seen = exchange_of(a_delivery(), attempt)
+    assert seen.response_line == "HTTP/1.1 207 Multi-Status"
+    assert seen.response_headers == "server: nginx"
 
 
 def test_an_answer_is_shown_without_its_cookies_and_capped() -> None:
@@ -224,11 +242,12 @@ def test_a_receiver_that_repeats_a_secret_shows_it_to_nobody() -> None:
     endpoint.sealed_headers = sealer.headers({"X-Api-Key": "open sesame"})
     endpoint.sealed_oauth2_token = sealer.oauth2_token("tok-123456")
     attempt = an_attempt(
-        response_headers="x-echo: open sesame",
+        response_headers="HTTP/1.1 401 open sesame\nx-echo: open sesame",
         response_excerpt=b'{"headers": ["open sesame", "Bearer tok-123456"]}',
         error_detail="sesame does not open",
     )
     seen = exchange_of(a_delivery(endpoint=endpoint), attempt)
+    assert seen.response_line == f"HTTP/1.1 401 {MASK}"
     assert seen.response_headers == f"x-echo: {MASK}"
     assert seen.excerpt == f'{{"headers": ["{MASK}", "Bearer {MASK}"]}}'
     assert seen.detail == f"{MASK} does not {MASK}"
