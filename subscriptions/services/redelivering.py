@@ -86,11 +86,14 @@ def recover(
     """
     Send what was given up since then again; its schedule begins anew.
 
-    With nothing to send it is completed at once.
+    With nothing to send it is completed at once: what is yet to come has nothing.
     Raises: PeriodOutOfReach, RateInvalid, RedeliveryRunning, EndpointUnknown.
     """
     wanted = Redelivery(
-        kind=RedeliveryKind.RECOVER, since=since, until=now, rate_per_s=rate_per_s
+        kind=RedeliveryKind.RECOVER,
+        since=min(since, now),
+        until=now,
+        rate_per_s=rate_per_s,
     )
     return _start(tenant, actor, endpoint, wanted, now)
 
@@ -312,7 +315,7 @@ def _step() -> int | None:
             return None
         run = _Run(*row)
         if run.is_orphan:
-            _finish(cursor, run, RedeliveryStatus.CANCELLED)
+            _note(cursor, run, 0, None, RedeliveryStatus.CANCELLED)
             return 0
         picked = _pick(cursor, run)
         due = [delivery_id for delivery_id, _, is_wanted in picked if is_wanted]
@@ -323,9 +326,9 @@ def _step() -> int | None:
             starts_at=run.starts_at,
             rate_per_s=run.rate_per_s,
         )
-        _note(cursor, run, sent, picked[-1][1] if picked else None)
-        if len(picked) < run.room:
-            _finish(cursor, run, RedeliveryStatus.COMPLETED)
+        is_last = len(picked) < run.room
+        status = RedeliveryStatus.COMPLETED if is_last else RedeliveryStatus.RUNNING
+        _note(cursor, run, sent, picked[-1][1] if picked else None, status)
         return sent
 
 
@@ -336,23 +339,36 @@ def _pick(cursor: Cursor, run: _Run) -> Sequence[Any]:
     return cursor.fetchall()
 
 
-def _note(cursor: Cursor, run: _Run, sent: int, last: UUID | None) -> None:
-    cursor.execute(
-        """UPDATE subscriptions_redelivery SET done = done + %s::int,
-            cursor = coalesce(%s, cursor),
-            rate_used_until = %s + %s * interval '1 s'
-        WHERE id = %s""",
-        [sent, last, run.starts_at, sent / run.rate_per_s, run.id],
-    )
+# One statement: a second one would have the row's keys checked anew, and wait for the
+# endpoint's row, while who has that to start another redelivery waits for this one.
+_NOTE = """
+UPDATE subscriptions_redelivery SET done = done + %(sent)s::int,
+    cursor = coalesce(%(last)s, cursor),
+    rate_used_until = %(starts_at)s + %(used_s)s * interval '1 s',
+    status = %(status)s::text,
+    finished_at = CASE WHEN %(status)s::text <> 'running' THEN now() END
+WHERE id = %(id)s RETURNING done, total
+"""
 
 
-def _finish(cursor: Cursor, run: _Run, status: RedeliveryStatus) -> None:
+def _note(
+    cursor: Cursor, run: _Run, sent: int, last: UUID | None, status: RedeliveryStatus
+) -> None:
+    """Write down how far it came, and whether that is its end."""
     cursor.execute(
-        """UPDATE subscriptions_redelivery SET status = %s, finished_at = now()
-        WHERE id = %s RETURNING done, total""",
-        [str(status), run.id],
+        _NOTE,
+        {
+            "sent": sent,
+            "last": last,
+            "starts_at": run.starts_at,
+            "used_s": sent / run.rate_per_s,
+            "status": str(status),
+            "id": run.id,
+        },
     )
     done, total = cursor.fetchone()
+    if status == RedeliveryStatus.RUNNING:
+        return
     record_own_audit(
         cursor,
         tenant_id=run.tenant_id,

@@ -249,9 +249,11 @@ def test_one_of_a_kind_runs_to_an_endpoint_at_once(
 
 
 def test_one_with_nothing_to_send_has_ended_at_once(start: Start) -> None:
-    for options in ({}, {"since": NOW + HOUR}, {"device": "a"}):
+    yet_to_come = datetime.max.replace(tzinfo=UTC)
+    for options in ({}, {"since": yet_to_come}, {"device": "a"}):
         started = start(**options)
         assert (started.total, started.status) == (0, "completed")
+        assert started.since <= NOW
         assert started.finished_at is not None
 
 

@@ -241,6 +241,29 @@ def test_nobody_waits_for_the_endpoint_while_what_is_to_be_recovered_is_counted(
         )
 
 
+def test_no_redelivery_that_ends_waits_for_its_endpoint(
+    tenant: Tenant, actor: Actor
+) -> None:
+    endpoint, _ = make_endpoint(tenant, URL)
+    now = timezone.now()
+    write_history(endpoint, now - timedelta(hours=1), count=2)
+    since = now - timedelta(days=1)
+    with acting_for(tenant):
+        started = redelivering.recover(
+            tenant=tenant, actor=actor, endpoint=endpoint, since=since, now=now
+        )
+    with psycopg.connect(settings.DATABASE_URL) as rival:
+        # What starting the next one does, before it waits for the end of this one.
+        rival.execute(
+            "SELECT FROM subscriptions_endpoint WHERE id = %s FOR UPDATE", [endpoint.pk]
+        )
+        redelivering.redeliver()
+    with acting_for(tenant):
+        started.refresh_from_db()
+    assert (started.status, started.done) == ("completed", 2)
+    assert started.finished_at is not None
+
+
 def test_two_who_register_at_once_do_not_pass_the_limit(
     tenant: Tenant, actor: Actor, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
