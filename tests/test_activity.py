@@ -11,6 +11,7 @@ from config.console import activity
 from config.console.activity import Activity, Minute
 from conftest import make_tenant
 from ingest.tests.accepting import make_source
+from subscriptions.tests.delivering import make_endpoint
 from tenants.database import acting_for, pipeline
 from tenants.models import Tenant
 from tests.plans import analyse
@@ -41,12 +42,13 @@ def accept(tenant: Tenant, moment: datetime, *, waits: bool = False) -> None:
 
 
 def deliver(tenant: Tenant, moment: datetime, status: str, error: str = "") -> None:
+    endpoint, _ = make_endpoint(tenant, "http://127.0.0.1:9/hook")
     with pipeline() as lane:
         lane.execute(
             """INSERT INTO subscriptions_delivery (tenant_id, id, message_id,
                 endpoint_id, event_type, status, last_error)
             VALUES (%s, %s, %s, %s, 'x', %s, %s)""",
-            [tenant.pk, an_id(moment), uuid4(), uuid4(), status, error],
+            [tenant.pk, an_id(moment), uuid4(), endpoint.pk, status, error],
         )
 
 

@@ -15,6 +15,7 @@ from uuid import UUID
 from django.core.cache import cache
 from django.db import connection
 
+from subscriptions.queries.undelivered import count_dead
 from tenants.identifiers import created_at, first_id
 from tenants.models import Tenant
 
@@ -78,14 +79,14 @@ class Activity:
 def activity(*, tenant: Tenant, now: datetime) -> Activity:
     """Return the tenant's last hour."""
     waiting, oldest = _waiting(tenant)
-    due, retrying, dead = _deliveries(tenant)
+    due, retrying = _deliveries(tenant)
     return Activity(
         minutes=_minutes(tenant, now),
         waiting=waiting,
         oldest_waiting_at=created_at(oldest) if oldest else None,
         due=due,
         retrying=retrying,
-        dead=dead,
+        dead=count_dead(tenant, COUNT_LIMIT),
         last_received_at=_last_received(tenant),
     )
 
@@ -130,27 +131,18 @@ def _waiting(tenant: Tenant) -> tuple[int, UUID | None]:
     return count, oldest
 
 
-def _deliveries(tenant: Tenant) -> tuple[int, int, int]:
-    """Count waiting deliveries, those of them that failed before, and dead ones."""
-    ((pending, retrying, dead),) = _rows(
+def _deliveries(tenant: Tenant) -> tuple[int, int]:
+    """Count waiting deliveries, and those of them that failed before."""
+    ((pending, retrying),) = _rows(
         """
-        SELECT p.pending, p.retrying, d.dead
-        FROM (
-            SELECT count(*) AS pending, count(*) FILTER (WHERE last_error <> '')
-                AS retrying
-            FROM (SELECT last_error FROM subscriptions_delivery
-                WHERE tenant_id = %(tenant)s AND status = 'pending'
-                LIMIT %(limit)s) AS some_pending
-        ) AS p, (
-            SELECT count(*) AS dead
-            FROM (SELECT FROM subscriptions_delivery
-                WHERE tenant_id = %(tenant)s AND status = 'dead'
-                LIMIT %(limit)s) AS some_dead
-        ) AS d
+        SELECT count(*), count(*) FILTER (WHERE last_error <> '')
+        FROM (SELECT last_error FROM subscriptions_delivery
+            WHERE tenant_id = %(tenant)s AND status = 'pending'
+            LIMIT %(limit)s) AS some_pending
         """,
         {"tenant": tenant.pk, "limit": COUNT_LIMIT},
     )
-    return pending, retrying, dead
+    return pending, retrying
 
 
 def _last_received(tenant: Tenant) -> datetime | None:

@@ -140,9 +140,11 @@ def _series(seen: Activity, tenant: Tenant) -> dict[str, Any]:
 
 
 def _failures(tenant: Tenant) -> list[dict[str, Any]]:
-    """Return the newest dead deliveries, with what went wrong."""
+    """Return the newest that were given up and can be dealt with, and why."""
     dead = (
-        Delivery.objects.filter(tenant=tenant, status=DeliveryStatus.DEAD)
+        Delivery.objects.filter(
+            tenant=tenant, status=DeliveryStatus.DEAD, endpoint__deleted_at=None
+        )
         .select_related("endpoint")
         .order_by("-finished_at")[:_RECENT]
     )

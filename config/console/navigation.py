@@ -19,7 +19,7 @@ from subscriptions.models import (
     Redelivery,
     SigningKey,
 )
-from subscriptions.queries.health import count_dead
+from subscriptions.queries.undelivered import count_dead
 from tenants.actors import actor_of
 from tenants.models import ApiKey, AuditEntry, Membership
 

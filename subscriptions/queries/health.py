@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from subscriptions.models import Attempt, Delivery, DeliveryStatus, Endpoint
+from subscriptions.models import Attempt, Endpoint
 from subscriptions.queries.outcome_words import outcome_words
 from tenants.models import Tenant
 
@@ -183,12 +183,6 @@ def _health(row: Sequence[Any]) -> Health:
         last_error_at=failed_at,
         last_success_at=succeeded_at,
     )
-
-
-def count_dead(tenant: Tenant, limit: int = COUNT_LIMIT) -> int:
-    """Return how many of the tenant's messages were given up, `limit` at most."""
-    dead = Delivery.objects.filter(tenant=tenant, status=DeliveryStatus.DEAD)
-    return dead[:limit].count()
 
 
 def attempts_over_time(

@@ -115,6 +115,18 @@ WHERE e.tenant_id = %(tenant)s AND e.deleted_at IS NULL
     AND (dead.count > 0 OR waiting.count > 0 OR e.status = 'disabled')
 """
 
+# By index delivery_dead, and of each endpoint as many as are counted in all.
+_COUNT_DEAD = """
+SELECT count(*) FROM (
+    SELECT FROM subscriptions_endpoint e
+    CROSS JOIN LATERAL (
+        SELECT FROM subscriptions_delivery
+        WHERE tenant_id = e.tenant_id AND endpoint_id = e.id AND status = 'dead'
+        LIMIT %(limit)s) AS of_one
+    WHERE e.tenant_id = %(tenant)s AND e.deleted_at IS NULL
+    LIMIT %(limit)s) AS some_dead
+"""
+
 
 def undelivered(tenant: Tenant, now: datetime | None = None) -> Undelivered:
     """Return what is undelivered in the tenant, by endpoint."""
@@ -131,6 +143,18 @@ def undelivered(tenant: Tenant, now: datetime | None = None) -> Undelivered:
         held=_held(tenant, found, counted, now),
         unsent_mails=mails.count(),
     )
+
+
+def count_dead(tenant: Tenant, limit: int) -> int:
+    """
+    Return how many messages were given up and can be dealt with, `limit` at most.
+
+    Those to a deleted endpoint are history.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNT_DEAD, {"tenant": tenant.pk, "limit": limit})
+        ((count,),) = cursor.fetchall()
+    return int(count)
 
 
 def oldest_dead_at(tenant: Tenant, endpoint: Endpoint) -> datetime | None:

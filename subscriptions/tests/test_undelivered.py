@@ -152,11 +152,16 @@ def test_a_disabled_endpoint_is_told_although_nothing_waits_yet(
 
 
 def test_a_deleted_endpoint_asks_for_nothing(tenant: Tenant) -> None:
-    endpoint = make(tenant)
-    write_history(endpoint, YESTERDAY)
+    endpoint, kept = make(tenant), make(tenant)
+    write_history(endpoint, YESTERDAY, count=2)
     with acting_for(tenant):
+        assert module.count_dead(tenant, 9) == 2
         Endpoint.objects.filter(pk=endpoint.pk).update(deleted_at=NOW)
     assert not ask(tenant).needs_action
+    write_history(kept, YESTERDAY, count=3)
+    with acting_for(tenant):
+        assert module.count_dead(tenant, 9) == 3
+        assert module.count_dead(tenant, 2) == 2
 
 
 def test_mails_that_did_not_go_out_are_counted(tenant: Tenant) -> None:
@@ -176,12 +181,15 @@ def test_the_answer_reads_the_indexes_of_what_is_undelivered_alone(
     with acting_for(tenant), connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN {module._COUNTS}", values)
         plan = "\n".join(line for (line,) in cursor.fetchall())
+        cursor.execute(f"EXPLAIN {module._COUNT_DEAD}", values)
+        counting = "\n".join(line for (line,) in cursor.fetchall())
         with CaptureQueriesContext(connection) as captured:
             undelivered(tenant, NOW)
     assert "Seq Scan on subscriptions_delivery" not in plan, plan
     assert plan.count("delivery_dead") == 2, plan
     assert plan.count("delivery_due") == 2, plan
     assert "Sort Key: d.next_attempt_at" not in plan, plan
+    assert counting.count("delivery_dead") == 1, counting
     assert len(captured) <= 4
 
 
