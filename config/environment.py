@@ -78,7 +78,7 @@ def stored_key(name: str, file_name: str) -> str:
 
 
 def running_server(name: str) -> str:
-    """Return the address of an embedded server that `manage.py up` has started."""
+    """Return where `manage.py up` has started a server; empty: it has not."""
     state = var_directory() / "run" / "servers.json"
     try:
         address = json.loads(state.read_text(encoding="utf-8"))[name]

@@ -67,6 +67,16 @@ def test_a_platform_that_is_well_is_told_so(platform: Platform) -> None:
     assert found["listener.certificate"]["level"] == "warn"
 
 
+def test_a_platform_at_other_ports_is_found_by_its_folder(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GRIDHOOK_LISTENER_PORT", "GRIDHOOK_CONSOLE_PORT"):
+        monkeypatch.delitem(platform.environment, name)
+    _, found = examined(platform)
+    for code in ("listener.ready", "console.alive"):
+        assert found[code]["level"] == "ok", found[code]
+
+
 def test_a_frozen_redis_is_a_broker_that_does_not_answer(platform: Platform) -> None:
     with frozen(platform, "redis"):
         done = platform.run("doctor")

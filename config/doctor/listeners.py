@@ -13,6 +13,7 @@ from cryptography import x509
 from django.conf import settings
 
 from config.doctor.findings import Bounds, Finding, fail, ok, reason, warn
+from config.environment import running_server
 
 _TIMEOUT_S = 2.0
 _OK = 200
@@ -65,9 +66,15 @@ def fetch(port: int, path: str, *, tls: bool) -> Page:
         return Page(reply.status, text, version)
 
 
+def _port(name: str, otherwise: int) -> int:
+    """Return the port that a running `up` has taken; else the one that is set."""
+    return int(running_server(name) or otherwise)
+
+
 def check_listener() -> list[Finding]:
     """Tell whether the listener is alive and ready, and how it speaks and counts."""
-    port, tls = settings.LISTENER_PORT, bool(settings.TLS_CERT)
+    port = _port("listener_port", settings.LISTENER_PORT)
+    tls = bool(settings.TLS_CERT)
     alive, page = ask("listener.alive", port, "/healthz", tls=tls, advice=_START)
     if page is None:
         return [alive]
@@ -100,7 +107,7 @@ def check_console() -> Finding:
     """Tell whether people are let in."""
     finding, _ = ask(
         "console.alive",
-        settings.CONSOLE_PORT,
+        _port("console_port", settings.CONSOLE_PORT),
         "/admin/login/",
         tls=False,
         advice=_START,

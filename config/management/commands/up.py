@@ -106,7 +106,10 @@ async def _run(options: dict[str, Any]) -> None:
 async def _start_servers(supervisor: Supervisor) -> None:
     """Start the servers that no URL names, and let children and commands find them."""
     make_keys(settings.VAR)
-    addresses = {}
+    addresses = {
+        "listener_port": str(settings.LISTENER_PORT),
+        "console_port": str(settings.CONSOLE_PORT),
+    }
     if os.environ.get("DATABASE_URL") or os.environ.get("DATABASE_URL_FILE"):
         await asyncio.to_thread(_check_database)
     else:
