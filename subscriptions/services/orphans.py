@@ -40,7 +40,7 @@ SELECT count(*) FROM ended
 """
 
 _ORPHANED = f"""{WAITING}
-SELECT w.tenant_id, w.endpoint_id FROM waiting w
+SELECT DISTINCT w.tenant_id, w.endpoint_id FROM waiting w
 JOIN subscriptions_endpoint e ON e.id = w.endpoint_id
 WHERE e.deleted_at IS NOT NULL
 """  # noqa: S608 (own text)

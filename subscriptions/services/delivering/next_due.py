@@ -3,16 +3,15 @@
 from subscriptions.services.walks import WAITING
 from tenants.database import pipeline
 
-# In each lane of these endpoints the first that is due later: one descent each.
+# In each of these lanes the first that is due later: one descent each.
 _NEXT_DUE = f"""{WAITING}, due AS (
     SELECT CASE WHEN e.hold_until > now() THEN e.hold_until ELSE first.at END AS at
     FROM waiting w
     JOIN subscriptions_endpoint e ON e.id = w.endpoint_id AND e.tenant_id = w.tenant_id
-    CROSS JOIN unnest('{{0,1,2}}'::smallint[]) AS lane(number)
     LEFT JOIN LATERAL (
         SELECT d.next_attempt_at AS at FROM subscriptions_delivery d
         WHERE d.tenant_id = e.tenant_id AND d.endpoint_id = e.id
-            AND d.status = 'pending' AND d.lane = lane.number
+            AND d.status = 'pending' AND d.lane = w.lane
             AND d.next_attempt_at > now()
         ORDER BY d.next_attempt_at LIMIT 1) first ON true
     WHERE e.status = 'active' AND e.deleted_at IS NULL
