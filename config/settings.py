@@ -88,7 +88,7 @@ APP_ROLE = "gridhook_app"
 PIPELINE_ROLE = "gridhook_pipeline"
 _GUARDS = (
     "-c lock_timeout=5s -c statement_timeout=30s "
-    "-c idle_in_transaction_session_timeout=60s"
+    "-c idle_in_transaction_session_timeout=60s -c jit=off"
 )
 
 

@@ -8,8 +8,9 @@ them, and nobody waits in a circle.
 from time import monotonic
 from uuid import UUID
 
+from subscriptions.services.ordering import PLACES_OF
 from subscriptions.services.walks import WAITING
-from tenants.database import Cursor, join_by_index, pipeline
+from tenants.database import Cursor, join_by_index, pipeline, walk_by_index
 
 #: Deliveries that one step cancels at most.
 STEP = 10_000
@@ -20,7 +21,7 @@ _REASON = "The endpoint was deleted."
 
 # By index delivery_due; places in device lanes by index laneplace_of_delivery. All of
 # the endpoint's deliveries end, so nobody in its lanes becomes due by that.
-_CANCEL = """
+_CANCEL = f"""
 WITH waiting AS (
     SELECT tenant_id, id FROM subscriptions_delivery
     WHERE tenant_id = %s AND endpoint_id = %s AND status = 'pending'
@@ -32,12 +33,12 @@ WITH waiting AS (
     FROM waiting w WHERE d.tenant_id = w.tenant_id AND d.id = w.id
     RETURNING d.tenant_id, d.id, d.is_ordered
 ), freed AS (
-    DELETE FROM subscriptions_laneplace p USING ended
-    WHERE ended.is_ordered AND p.tenant_id = ended.tenant_id
-        AND p.delivery_id = ended.id
+    DELETE FROM subscriptions_laneplace WHERE ctid = ANY (ARRAY(
+        SELECT p.place FROM (SELECT * FROM ended WHERE is_ordered) AS k
+        {PLACES_OF}))
 )
 SELECT count(*) FROM ended
-"""
+"""  # noqa: S608 (own text)
 
 _ORPHANED = f"""{WAITING}
 SELECT DISTINCT w.tenant_id, w.endpoint_id FROM waiting w
@@ -48,6 +49,7 @@ WHERE e.deleted_at IS NOT NULL
 
 def cancel_waiting(cursor: Cursor, tenant_id: int, endpoint_id: UUID) -> int:
     """Cancel the first STEP deliveries that wait for the endpoint; return how many."""
+    walk_by_index(cursor)
     cursor.execute(_CANCEL, [tenant_id, endpoint_id, STEP, _REASON])
     return int(cursor.fetchone()[0])
 
