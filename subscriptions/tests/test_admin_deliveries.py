@@ -198,3 +198,16 @@ def test_the_list_of_one_endpoint_says_of_which(
     assert endpoint.url not in visitor(stranger.tenant).get(reverse(LIST), asked).text
     odd = browser.get(reverse(LIST), {"endpoint__id__exact": "x"}, follow=True)
     assert odd.status_code == 200
+
+
+def test_the_list_reads_endpoints_for_its_page_alone(
+    browser: Client, endpoint: Endpoint
+) -> None:
+    with CaptureQueriesContext(connection) as seen:
+        reply: Any = browser.get(reverse(LIST), {"status__exact": "pending"})
+    shown = reply.context_data["cl"].result_list
+    assert [one.endpoint for one in shown] == [endpoint, endpoint]
+    (listed,) = [one["sql"] for one in seen if "DESC LIMIT" in one["sql"]]
+    assert "JOIN" not in listed
+    theirs = [one for one in seen if 'FROM "subscriptions_endpoint"' in one["sql"]]
+    assert len(theirs) == 1

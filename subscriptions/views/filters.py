@@ -1,6 +1,6 @@
 """How lists of messages, deliveries and redeliveries are narrowed."""
 
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -20,9 +20,13 @@ from subscriptions.models import (
     RedeliveryStatus,
 )
 from subscriptions.origins import receipts_of
+from subscriptions.queries.redeliveries import CLOCK_MARGIN
 from tenants.actors import actor_of
-from tenants.identifiers import IdentifierInvalid, parse_public_id
+from tenants.identifiers import IdentifierInvalid, first_id, parse_public_id
 from tenants.models import Tenant
+
+#: No id is older.
+_FIRST = datetime.fromtimestamp(0, UTC)
 
 
 class _MomentField(IsoDateTimeField):
@@ -44,9 +48,16 @@ class _MomentField(IsoDateTimeField):
 
 
 class SinceFilter(filters.IsoDateTimeFilter):
-    """From a moment on."""
+    """Published from a moment on: what is older is not read."""
 
     field_class = _MomentField
+
+    def filter(self, qs: QuerySet[Any], value: datetime | None) -> QuerySet[Any]:
+        """Keep what is as young by the database's clock, and by its id roughly."""
+        rows = super().filter(qs, value)
+        if value is None:
+            return rows
+        return rows.filter(pk__gte=first_id(max(value, _FIRST) - CLOCK_MARGIN))
 
 
 class _PublicIdField(forms.CharField):
