@@ -31,10 +31,11 @@ BATCH = 50
 LEASE_S = 60
 #: A receiver's 401 has a token renewed at most this often.
 RENEW_PAUSE_S = 30
-#: Pauses after an answer without a token; the last again and again.
-SCHEDULE_S = (30, 60, 120, 240, 480, 600)
-LIFE_DEFAULT_S = 300
-LIFE_LIMIT_S = 86_400
+#: Pauses after an answer without a token; the last again and again. Lives and pauses
+#: are floats all: psycopg writes no column of whole numbers and others.
+SCHEDULE_S = (30.0, 60.0, 120.0, 240.0, 480.0, 600.0)
+LIFE_DEFAULT_S = 300.0
+LIFE_LIMIT_S = 86_400.0
 #: Nothing is sent with a token that has not so long to live.
 LIFE_LEAST_S = 10
 #: The share of its life after which a token is renewed.

@@ -129,6 +129,21 @@ def test_failures_back_off_and_say_why_while_the_old_token_lives(
     assert (row_of(endpoint)["step"], row_of(endpoint)["error"]) == (0, "")
 
 
+def test_one_that_refuses_takes_no_token_from_another_asked_with_it(
+    tenant: Tenant,
+) -> None:
+    with (
+        receiving(granting(expires_in=10**9)) as willing,
+        receiving(granting(expires_in=None)) as silent,
+        receiving(lambda _: Reply(400, b"{}")) as refusing,
+    ):
+        servers = (willing, silent, refusing)
+        endpoints = [with_client(tenant, server.url) for server in servers]
+        assert tokens.fetch_tokens() == 2
+    told = [row_of(endpoint)["error"] for endpoint in endpoints]
+    assert told == ["", "", "Answered 400."]
+
+
 def test_token_server_stands_behind_the_wall(tenant: Tenant) -> None:
     with receiving(granting()) as token_server:
         endpoint = with_client(tenant, token_server.url)
