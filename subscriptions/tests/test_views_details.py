@@ -49,7 +49,7 @@ def test_attempt_shows_its_request_and_its_answer_and_no_secret(
     assert shown["webhook-id"] == delivery["message"]
     assert shown["webhook-timestamp"] == sent.headers["webhook-timestamp"]
     assert set(shown) >= {"webhook-signature", "X-Hub-Signature-256", "X-Api-Key"}
-    assert attempt["response"]["line"] == "HTTP/1.1 500"
+    assert attempt["response"]["line"] == "HTTP/1.1 500 Internal Server Error"
     assert "X-Trace: t-1" in attempt["response"]["headers"]
     assert attempt["response"]["excerpt"] == "<b>out of order</b>"
     text = reply.content.decode()
