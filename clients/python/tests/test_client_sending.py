@@ -295,7 +295,8 @@ def test_a_handshake_that_trickles_ends_at_the_deadline() -> None:
         url = f"https://localhost:{door.getsockname()[1]}/"
         with (
             Client(url, SECRET, patience=patience) as sender,
-            pytest.raises(Undecided, match="did not end in time"),
+            # Python's own limit on a handshake is as long.
+            pytest.raises(Undecided, match=r"did not end in time|timed out"),
         ):
             sender.send_bytes("t/1", BODY)
     assert time.monotonic() - began < 5
