@@ -88,7 +88,8 @@ def has_all(samples: list[Sample], tenant: Tenant, bodies: list[bytes]) -> bool:
         and total(samples, replies, status="200", code="duplicate") >= 1
         and total(samples, "gridhook_listener_request_seconds_count") > len(bodies)
         and total(samples, "gridhook_listener_batch_callbacks_sum") >= len(bodies)
-        and total(samples, lookups, result="hit") >= len(bodies) - 2
+        # Each worker looks a source up, and again when it hears that it is new.
+        and total(samples, lookups, result="hit") >= len(bodies) - 4
         and total(samples, lookups, result="miss") >= 1
     )
 
